@@ -80,10 +80,19 @@ def test_a_validation_loss_that_is_not_finite_is_told_and_ends_nothing(count):
                 engine, lambda: network(SQUARES, lamp.ReLU()), SQUARES.make, sgd(0.01), SQUARES.data(), **options
             )
         assert len(told) == 1
+        assert "ignore" not in str(told[0].message)
         assert (left.history["validation_loss"] == math.inf).all()
         assert left.history["loss"].isfinite().all()
         assert left.history.stopped == "all epochs done"
         assert left.history.failed == []
+
+
+def test_validation_labels_that_are_all_ignored_are_told():
+    nets, x = lamp.population(lamp.Linear(2, 3), range(2)), torch.randn(6, 2)
+    criterion, optimizer = lamp.CrossEntropyLoss(ignore_index=2), lamp.SGD(nets.parameters(), lr=0.1)
+    data, held_out = (x, torch.tensor([0, 1] * 3)), (x, torch.full((6,), 2))
+    with pytest.warns(NonFiniteWarning, match=r"labels that are all ignored \(ignore_index\)"):
+        lamp.fit(nets, criterion, optimizer, data, epochs=2, validation=held_out, progress=False)
 
 
 @pytest.mark.parametrize("of", [TASK, SQUARES], ids=["classes", "squares"])

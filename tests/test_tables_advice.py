@@ -225,6 +225,7 @@ def test_a_missing_word_for_a_column_that_is_not_there(tmp_path):
     [
         ("Report 2020,,\n,,\na,b,y\n1,2,no\n", "row 2 of the table seems to name the columns: --skip-lines"),
         ("a^b^y\n1^2^no\n", "--separator '^'"),
+        ("a\x01b\x01y\n1\x012\x01no\n", "--separator $'\\x01'"),
         ('"a,b,y"\n"1,2,no"\n', "if each line is in quotes as a whole"),
         ('"""a"",""b"",""y"""\n"""1"",""2"",""no"""\n', "if each line is in quotes as a whole"),
         ("a,b,Y\n1,2,no\n", "did you mean --target 'Y'"),

@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 
 from lamp.errors import ArgumentError, DataError
-from lamp.tables import Preprocessing, dates, kinds
+from lamp.tables import Preprocessing, dates, kinds, month_names
 from lamp.tables.conventions import Conventions
+from lamp.tables.month_names import MONTHS
 
 ROWS = 36
 
@@ -76,8 +77,38 @@ def at(text):
         (["2021-W01-3", "2020-W53-7"], ["2021-01-06", "2021-01-03"]),
         (["2021-Q1", "2021-Q4"], ["2021-01-01", "2021-10-01"]),
         (["Q2 2021", "Q3 2021"], ["2021-04-01", "2021-07-01"]),
+        (["Wed Jan 03 13:05:07 2018", "Thu Feb  8 01:00:00 2018"], ["2018-01-03 13:05:07", "2018-02-08 01:00"]),
+        (["Wed Jan 03 13:05:07 +0100 2018", "Thu Feb 08 01:00:00 UTC 2018"],
+         ["2018-01-03 12:05:07", "2018-02-08 01:00"]),
+        (["2018/31/01", "2018/03/02"], ["2018-01-31", "2018-02-03"]),
+        (["3. März 2021", "14. Dez. 2021", "1. JAN 2021"], ["2021-03-03", "2021-12-14", "2021-01-01"]),
+        (["Mi, 3. März 2021", "Sonntag, 14. Februar 2021"], ["2021-03-03", "2021-02-14"]),
+        (["03-Mai-21", "14-OKT-98"], ["2021-05-03", "1998-10-14"]),
+        (["1er août 2021", "14 dec. 2021", "3 Fevrier 2021"], ["2021-08-01", "2021-12-14", "2021-02-03"]),
+        (["3 de marzo de 2021", "14 de diciembre de 2021"], ["2021-03-03", "2021-12-14"]),
+        (["2 febbraio 2021", "3 ottobre 2021"], ["2021-02-02", "2021-10-03"]),
+        (["3 de março de 2021", "5 de outubro de 2021"], ["2021-03-03", "2021-10-05"]),
+        (["3 maart 2021", "14 mei 2021"], ["2021-03-03", "2021-05-14"]),
+        (["3 marca 2021", "14 października 2021", "2 listopada 2021"], ["2021-03-03", "2021-10-14", "2021-11-02"]),
+        (["3. června 2021", "14. července 2021"], ["2021-06-03", "2021-07-14"]),
+        (["3 марта 2021", "14 ДЕКАБРЯ 2021"], ["2021-03-03", "2021-12-14"]),
+        (["3rd of March 2021", "14th of May 2021"], ["2021-03-03", "2021-05-14"]),
         (["20210303", "20211231"], ["2021-03-03", "2021-12-31"]),
         (["20210303T143000", "20211231T000000Z"], ["2021-03-03 14:30", "2021-12-31"]),
+        (["20210303143000", "20211231000000"], ["2021-03-03 14:30", "2021-12-31"]),
+        (["202103031430", "202112310000"], ["2021-03-03 14:30", "2021-12-31"]),
+        (["20210303 14:30", "20211231 00:00"], ["2021-03-03 14:30", "2021-12-31"]),
+        (["03Mar2021", "14DEC1998"], ["2021-03-03", "1998-12-14"]),
+        (["03MAR21:14:30:00", "14DEC98:01:00:00"], ["2021-03-03 14:30", "1998-12-14 01:00"]),
+        (["13.02.2021 14:30 Uhr", "14.02.2021 9 Uhr"], ["2021-02-13 14:30", "2021-02-14 09:00"]),
+        (["13.02.2021 14.30", "14.02.2021 09.05.07"], ["2021-02-13 14:30", "2021-02-14 09:05:07"]),
+        (["13/02/2021 01:30:00 p. m.", "14/02/2021 12:00:00 a. m."], ["2021-02-13 13:30", "2021-02-14"]),
+        (["2021-02-13_14:30", "2021-02-14_01:00"], ["2021-02-13 14:30", "2021-02-14 01:00"]),
+        (["2021-02-13 14:30 PST", "2021-02-14 01:00 MESZ"], ["2021-02-13 22:30", "2021-02-13 23:00"]),
+        (["2021-02-13T14:30:00+01:00[Europe/Berlin]", "2021-02-14T01:00:00Z[UTC]"],
+         ["2021-02-13 13:30", "2021-02-14 01:00"]),
+        (["14h30", "9h05"], ["1970-01-01 14:30", "1970-01-01 09:05"]),
+        (["14:30 Uhr", "9:05 Uhr"], ["1970-01-01 14:30", "1970-01-01 09:05"]),
         (["0999-12-31", "9999-12-31"], ["0999-12-31", "9999-12-31"]),
     ],
 )  # fmt: skip
@@ -88,7 +119,7 @@ def test_dates(words, expected):
 @pytest.mark.parametrize(
     "words",
     [
-        ["2021-13-01", "2021-14-01"],
+        ["2021-13-13", "2021-14-14"],
         ["2021-02-30", "2021-02-31"],
         ["1900-02-29", "2021-02-29"],
         ["31/04/2021", "31/06/2021"],
@@ -99,6 +130,8 @@ def test_dates(words, expected):
         ["2021-Q5", "2021-Q6"],
         ["0000-01-01", "0000-00-00"],
         ["May", "June"],
+        ["3 ožujka 2021", "4 siječnja 2021"],
+        ["2021-03-03 until noon", "to 2021-03-04"],
         ["Marathon 3, 2021", "Marble 4, 2021"],
         ["1-2-3", "4-5-6"],
     ],
@@ -123,6 +156,7 @@ def test_numbers_stay_numbers():
         (["1/13/17", "2/14/18"], "years 00 to 69 are 2000 to 2069"),
         (["3 Mar 2021", "4 Mar 2021"], "read as day month's name year"),
         (["14:30", "15:00"], "read as a time of day"),
+        (["2018/31/01", "2018/03/02"], "read as year/day/month; where both fit, year/month/day is taken"),
     ],
 )  # fmt: skip
 def test_what_was_decided_is_told(words, said):
@@ -136,6 +170,8 @@ def test_the_order_can_be_said():
     for order, day in (("dmy", "2021-02-01"), ("d=dmy", "2021-02-01"), ("mdy", "2021-01-02")):
         assert times(words, order=[order])[0] == at(day)
     assert times(["01/02/03", "04/05/06"], order=["d=ymd"])[0] == at("2001-02-03")
+    for order, day in (([], "2018-01-02"), (["d=ydm"], "2018-02-01")):
+        assert times(["2018-01-02", "2018-03-04"], order=order)[0] == at(day)
     with pytest.raises(ArgumentError, match="unknown value"):
         decided(words, order=["day first"])
 
@@ -149,7 +185,7 @@ def test_another_column_shows_the_order():
 def test_a_bad_date_is_a_gap_and_told():
     words = [str(datetime.date(2021, 1, 1) + timedelta(3 * k)) for k in range(35)] + ["unknown"]
     frame, found = decided(words)
-    assert "1 of 36 values are not dates and count as missing: 'unknown'" in found[0].why
+    assert "1 of 36 values are not dates and count as missing: 'unknown'; read as year-month-day" in found[0].why
     made = Preprocessing().fit(frame, found)
     assert made.columns[0].read(frame["d"]).null_count() == 1
     assert "d is missing" in made.features
@@ -162,6 +198,7 @@ def test_a_bad_date_is_a_gap_and_told():
 
 def test_a_dash_between_dates_is_a_gap():
     assert times(["2021-01-01", "-", "2021-03-04"]) == [at("2021-01-01"), None, at("2021-03-04")]
+    assert times(["2021-01-01", "0000-00-00", "2021-03-04"]) == [at("2021-01-01"), None, at("2021-03-04")]
 
 
 def test_days_and_times_of_day_fit_each_other():
@@ -213,9 +250,15 @@ def test_forms_and_their_names():
         assert "%" not in dates.described(form)
 
 
+def test_a_name_is_that_of_one_month():
+    months = [{spelled for name in names.split() for spelled in month_names.spellings(name)} for names in MONTHS]
+    assert sum(map(len, months)) == len(set().union(*months))
+
+
 @pytest.mark.parametrize("form", dates.FORMS)
 def test_every_form_begins_as_dates_do(form):
     parts = {"%Y": "2003", "%y": "03", "%m": "2", "%d": "5", "%b": "feb", "%V": "07", "%u": "3", "%q": "1", "%H": "12"}
+    parts["%T"] = "12:30:07"
     text = re.sub("%.", lambda found: parts.get(found[0], "30"), form).lower() if form != dates.COMPACT else "20030205"
     assert dates.likely([text], [form]) == [form]
     assert dates.likely([f"wed, {text}"], [form]) == ([form] if form not in (dates.TIME_ALONE, dates.COMPACT) else [])

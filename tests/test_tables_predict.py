@@ -180,6 +180,22 @@ def test_rows_of_new_classes_count_as_wrong(classes):
         evaluate(classes, frame, unknown="error")
 
 
+def test_words_that_differ_in_capitals_alone_are_told(classes):
+    only = "only in capitals or blanks differ"
+    frame = PEOPLE.with_columns(pl.Series("y", ["Up", " DOWN", "gone", *PEOPLE["y"].to_list()[3:]]))
+    assert f"y: {only} 'Up' from 'up', 'DOWN' from 'down': if they mean the same" in " ".join(
+        evaluate(classes, frame).notes
+    )
+    with pytest.raises(DataError) as caught:
+        evaluate(classes, PEOPLE.with_columns(pl.col("y").str.to_titlecase()))
+    assert only in caught.value.fix
+    frame = PEOPLE.with_columns(pl.Series("city", ["bern", "Atlantis", *PEOPLE["city"].to_list()[2:]]))
+    for unknown in (None, "gap"):
+        notes = []
+        predict(classes, frame, notes=notes, unknown=unknown)
+        assert notes[1] == f"city: {only} 'bern' from 'Bern': if they mean the same, write them as training had them"
+
+
 def test_new_classes_alone_are_refused(classes):
     with pytest.raises(DataError, match="not in training"):
         evaluate(classes, PEOPLE.with_columns(pl.lit("else").alias("y")))

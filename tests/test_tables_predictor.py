@@ -16,7 +16,7 @@ import pytest
 import lamp
 from lamp.errors import ArgumentError, DataError, DTypeError
 from lamp.tables.predict import predict
-from tests.cases.table_models import of_groups, people, prices, written
+from tests.cases.table_models import model_of, of_groups, people, prices, written
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,25 @@ def test_rows_of_every_type(model):
     assert model.predict([]).columns == expected.columns
     gap = [{"age": None, "city": "Bern", "member": "", "since": None}]
     assert len(model.predict(gap, notes=[])) == 1
+
+
+def test_rows_of_a_file_are_read_as_the_command_reads_them(tmp_path):
+    """1.020 is 1020 in a file with decimal commas, also where no other cell of the new file shows that."""
+    frame = pl.DataFrame({"column_1": ["770", "1.020", "2.500,75", "0,5"] * 10, "y": ["up", "down"] * 20})
+    model = lamp.tables.TablePredictor(model_of(frame, "y", ("down", "up")), lamp.tables.ReadOptions(header=False))
+    path = tmp_path / "new.csv"
+    path.write_text("770;a\n1.020;b\n")
+    expected = model.predict([{"column_1": "770"}, {"column_1": "1020"}])
+    assert model.predict(model.read(path), notes=[]).equals(expected)
+    typed = lamp.tables.read_table(path, header=False)
+    assert model.predict(typed, notes=[]).equals(expected), "read_table must not decide what 1.020 is"
+
+
+def test_a_file_is_no_rows(model):
+    """A service that passes on what it was sent must not read files of its machine."""
+    with pytest.raises(DTypeError) as caught:
+        model.predict(__file__)
+    assert "model.read(path)" in caught.value.fix
 
 
 def test_rows_of_pandas(model):

@@ -44,6 +44,15 @@ def test_a_column_is_text_if_its_last_row_is(tmp_path):
     assert read_table(path)["b"].dtype == pl.String
 
 
+def test_numbers_whose_points_are_open_stay_text(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a;b;c;d\n1.020;1.020;1000.250;-1.020.000\n770;0.5;1.020;7\n;;;\n")
+    read = read_table(path)
+    assert [each.dtype for each in read] == [pl.String, pl.Float64, pl.Float64, pl.String]
+    assert read["a"].to_list() == ["1.020", "770", None]
+    assert read["b"].to_list() == [1.02, 0.5, None]
+
+
 def test_a_file_that_is_not_there(tmp_path):
     (tmp_path / "houses.csv").write_text("a,b\n1,2\n")
     assert "did you mean" in refused(tmp_path / "house.csv")

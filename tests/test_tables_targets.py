@@ -8,6 +8,7 @@ import torch
 
 from lamp.errors import ArgumentError, DataError
 from lamp.tables import targets
+from lamp.tables.descriptions import of_target
 
 
 def decided(values, task=None):
@@ -87,6 +88,13 @@ def test_encoding():
 def test_to_a_dict_and_back(values):
     target = decided(values)
     assert targets.Target.from_dict(target.to_dict()) == target
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"), [("abcd", "4 classes (a, b, c, d)"), ("abcdef", "6 classes (a, b, c, d, e, ...)")]
+)
+def test_the_classes_are_named(classes, said):
+    assert of_target(decided([*classes] * 3)) == f"classification of y: {said}"
 
 
 def test_where_a_target_is_missing():

@@ -106,7 +106,10 @@ def outcome(outcome: Outcome, path: Path) -> None:
     _metrics(f"{len(outcome.truth):,} {on} rows", rows)
     _important([(each.column, each.mean) for each in outcome.importances])
     if outcome.model.target.is_classes:
-        out.tell(f"temperature {outcome.model.temperature:.3g}")
+        out.tell(
+            f"temperature {outcome.model.temperature:.3g}: the networks' scores are divided by it, so that on held-out "
+            "rows the probabilities are as sure as they are right"
+        )
     else:
         _of_intervals(ours, outcome.model.intervals, on)
     verdict(outcome.verdict.sentences, outcome.verdict.advice)

@@ -113,8 +113,8 @@ def written(command: Command) -> Command:
             multiple=True,
             type=as_utf8,
             metavar="ORDER",
-            help="The order of day, month and year in dates written in digits: dmy, mdy or ymd, for all columns or as "
-            "COLUMN=ORDER  [default: detected]",
+            help="The order of day, month and year in dates written in digits: dmy, mdy, ymd or ydm, for all columns "
+            "or as COLUMN=ORDER  [default: detected]",
         ),
         click.option(
             "--decimal",

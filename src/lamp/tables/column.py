@@ -12,7 +12,7 @@ import polars as pl
 
 from lamp.errors import DataError
 from lamp.printable import counted
-from lamp.tables import parsing
+from lamp.tables import parsing, remarks
 from lamp.tables.cells import Cells
 from lamp.tables.missing import MISSING_WORDS
 
@@ -73,6 +73,7 @@ class Column(ABC):
         words = words_at(self, cells, strange).unique(maintain_order=True).to_list()
         listed = ", ".join(map(repr, words[:3])) + (", ..." if len(words) > 3 else "")
         notes.append(f"{self.name}: {count:,} of {len(cells):,} values are unknown and count as missing: {listed}")
+        notes += [f"{self.name}: {each}" for each in remarks.of_spellings(words, getattr(self, "levels", ()))]
         return cells.without(strange)
 
     def to_dict(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from lamp.printable import counted
-from lamp.tables import parsing
+from lamp.tables import parsing, remarks
 from lamp.tables.cells import Cells, Counted, rows_of
 from lamp.tables.column import (
     Column,
@@ -275,6 +275,7 @@ class CategoryColumn(Column):
             new = words_at(self, cells, unknown).unique(maintain_order=True).to_list()
             shown = ", ".join(map(repr, new[:3])) + (", ..." if len(new) > 3 else "")
             notes.append(f"{self.name}: {counted(unknown.sum(), 'row')} with words that were not in training: {shown}")
+            notes += [f"{self.name}: {each}" for each in remarks.of_spellings(new, self.levels)]
 
 
 @dataclass

@@ -17,6 +17,7 @@ import polars as pl
 from lamp.tables.cells import Cells, read_together
 from lamp.tables.evidence import Found
 from lamp.tables.missing import MISSING_WORDS
+from lamp.tables.month_names import DAY_NAMES, MONTH_OF
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -30,47 +31,45 @@ MOSTLY = 0.9  # share of all values that must be dates
 
 NEVER = np.datetime64("NaT", "us")
 SECOND, DAY = 1_000_000, 86_400_000_000  # microseconds
-MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-MONTH_NAMES = (
-    "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
-)
-MONTH_NAMES += "|nov(?:ember)?|dec(?:ember)?"
 DAYS_BEFORE = np.array([0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334])
 DAYS_IN = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
-ORDERS = {"dmy": "day first", "mdy": "month first", "ymd": "year first"}
+ORDERS = {"dmy": "day first", "mdy": "month first", "ymd": "year first", "ydm": "year first, then the day"}
 
 # ---- the grammar, for words in lower case ----------------------------------------------------------------------------
 PARTS = {
     "%Y": r"(?P<year>\d{4})",
     "%y": r"(?P<year>\d{2})",
     "%m": r"(?P<month>\d{1,2})",
-    "%d": r"(?P<day>\d{1,2})(?:st|nd|rd|th)?",
-    "%b": rf"(?P<name>{MONTH_NAMES})\.?",
+    "%d": r"(?P<day>\d{1,2})(?:st|nd|rd|th|er)?",
+    "%b": rf"(?P<name>{'|'.join(MONTH_OF)})\.?",
     "%V": r"(?P<week>\d{2})",
     "%u": r"(?P<weekday>[1-7])",
     "%q": r"(?P<quarter>[1-4])",
-    " ": r"[ ,]+",
+    " ": r"[ ,]+(?:(?:of|de|del) )?",
     ".": r"\.",
 }
 NAMES = {"%Y": "year", "%y": "year of two digits", "%m": "month", "%d": "day", "%b": "month's name"}
-NAMES |= {"%V": "week", "%u": "day of the week", "%q": "quarter"}
+NAMES |= {"%V": "week", "%u": "day of the week", "%q": "quarter", "%T": "time"}
 EXAMPLE = {"%Y": "2019", "%V": "05", "%u": "2", "%q": "3"}
 UNSAID = {"year": 1970, "month": 1, "day": 1, "week": 1, "weekday": 1, "quarter": 1}  # what a form leaves out
 UNSAID |= {"hour": 0, "minute": 0, "second": 0}
-WEEKDAYS = "mon|tue|wed|thu|fri|sat|sun"
-WEEKDAY = rf"(?:(?:{WEEKDAYS})[a-z]*\.?,? +)?"
-BEGIN = re.compile(rf"\d|q\d|{WEEKDAYS}|{'|'.join(MONTHS)}")  # with which every date begins
-HALF = r"(?: ?(?P<half>[ap])\.?m\.?)"
+WEEKDAY = rf"(?:(?:{'|'.join(DAY_NAMES)})\.?,? +)?"
+A_WORD = r"(?:[^\d\s,]+,? +)?"  # compiles faster
+BEGIN = re.compile(rf"\d|q\d|{'|'.join([*DAY_NAMES, *MONTH_OF])}")  # with which every date begins
+HALF = r"(?: ?(?P<half>[ap])\.? ?m\.?)"
 CLOCK = (
-    r"(?P<hour>\d{1,2})(?::(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?"
+    r"(?P<hour>\d{1,2})(?:[:h](?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?"
     + HALF
-    + "?|"
+    + "?(?: uhr)?|"
     + HALF.replace("half", "half2")
-    + ")"
+    + "| uhr)"
 )
-ZONE = r"(?: ?(?P<zone>z|utc|gmt|(?:utc|gmt)?[+-]\d{2}:?(?:\d{2})?))?"
-AFTER_THE_DAY = rf"(?:(?:t|:|,? +|,? +at +){CLOCK}{ZONE})?"
-COMPACT_CLOCK = r"(?:[t ]?(?P<hour>\d{2})(?P<minute>\d{2})(?P<second>\d{2})?" + ZONE + ")?"
+ZONES = {"est": -5, "edt": -4, "cst": -6, "cdt": -5, "mst": -7, "mdt": -6, "pst": -8, "pdt": -7}  # hours; RFC 822
+ZONES |= {"wet": 0, "west": 1, "cet": 1, "cest": 2, "mez": 1, "mesz": 2, "eet": 2, "eest": 3}  # of Europe
+ZONE = rf"(?: ?(?P<zone>z|utc|gmt|(?:utc|gmt)?[+-]\d{{2}}:?(?:\d{{2}})?|{'|'.join(ZONES)})(?:\[[a-z_/+-]+\])?)?"
+AFTER_THE_DAY = rf"(?:(?:[t:_]|,? +|,? +(?:at|um) +){CLOCK.replace('[:h]', '[:h.]').replace('(?::', '(?:[:.]')}{ZONE})?"
+PARTS["%T"] = CLOCK + ZONE
+COMPACT_CLOCK = r"(?:[t ]?(?P<hour>\d{2}):?(?P<minute>\d{2})(?::?(?P<second>\d{2}))?" + ZONE + ")?"
 
 TIME_ALONE, COMPACT = "%H:%M", "%Y%m%d"
 NUMERIC = [f"%Y{mark}%m{mark}%d" for mark in "-/."]
@@ -80,11 +79,14 @@ for year in ("%Y", "%y"):
         NUMERIC += [
             f"%{first}{mark}%{second}{mark}{year}" for first, second in ((usual[0], usual[1]), (usual[1], usual[0]))
         ]
-NUMERIC += [f"%y{mark}%m{mark}%d" for mark in "-/."]
+NUMERIC += [f"%y{mark}%m{mark}%d" for mark in "-/."] + [f"%Y{mark}%d{mark}%m" for mark in "-/."]
 NAMED = [f"%d{mark}%b{mark}{year}" for year in ("%Y", "%y") for mark in " -/."] + [
+    "%d%b%Y",
+    "%d%b%y",
     "%d. %b %Y",
     "%b %d %Y",
     "%b-%d-%Y",
+    "%b %d %T %Y",
     "%Y %b %d",
     "%Y-%b-%d",
 ]
@@ -103,6 +105,7 @@ OTHERS = [
     "Q%q-%Y",
     "Q%q/%Y",
     "%Y年%m月%d日",
+    "%Y년 %m월 %d일",
 ]
 FORMS = [*NUMERIC, *NAMED, *OTHERS, TIME_ALONE, COMPACT]  # if several fit equally many values, the first wins
 
@@ -115,7 +118,7 @@ def grammar(form: str) -> str:
     if form == COMPACT:
         return r"^(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})" + COMPACT_CLOCK + "$"
     parts = "".join(PARTS.get(part, part.lower()) for part in re.findall(r"%.|.", form))
-    return f"^{WEEKDAY}{parts}{AFTER_THE_DAY}$"
+    return f"^{WEEKDAY}{parts}{'' if '%T' in form else AFTER_THE_DAY}$"
 
 
 def described(form: str) -> str:
@@ -171,8 +174,7 @@ def _read(text: pl.Series, form: str) -> pl.Series:
     rows = len(text)
     year, month, day = (_number(found, name) for name in ("year", "month", "day"))
     if "name" in found:
-        short = found["name"].str.head(3)
-        month = short.replace_strict(MONTHS, range(1, 13), default=1, return_dtype=pl.Int64).to_numpy()
+        month = found["name"].replace_strict(MONTH_OF, default=1, return_dtype=pl.Int64).to_numpy()
     if "quarter" in found:
         month = 3 * _number(found, "quarter") - 2
     if "%y" in form:
@@ -224,7 +226,8 @@ def _clock(found: pl.DataFrame) -> tuple[Array, Array]:
         sign, hours, minutes = found["zone"].str.extract_groups(r"([+-])(\d{2}):?(\d{2})?").struct.unnest()
         ahead = 60 * hours.cast(pl.Int64).fill_null(0).to_numpy() + minutes.cast(pl.Int64).fill_null(0).to_numpy()
         west = (sign == "-").fill_null(False).to_numpy()
-        clock = clock - np.where(west, -ahead, ahead) * 60 * SECOND
+        named = found["zone"].replace_strict(ZONES, default=0, return_dtype=pl.Int64).to_numpy()
+        clock = clock - (np.where(west, -ahead, ahead) + 60 * named) * 60 * SECOND
     return clock, valid
 
 
@@ -253,14 +256,15 @@ def likely(words: Sequence[str], forms: Iterable[str] = FORMS) -> list[str]:
 
 @cache
 def compiled(form: str) -> re.Pattern[str]:
-    """The compiled regular expression of a form, for lines with a word each."""
-    return re.compile(re.sub(r"\?P<\w+>", "?:", grammar(form)), re.MULTILINE)
+    """The compiled regular expression of a form, for lines with a word each; any word may be the day of the week."""
+    return re.compile(re.sub(r"\?P<\w+>", "?:", grammar(form).replace(WEEKDAY, A_WORD)), re.MULTILINE)
 
 
 def best(cells: Cells, missing: Sequence[str] = MISSING_WORDS, order: str = "") -> tuple[str, int] | None:
     """The form that fits the most rows of a column, and their number; None if few are dates.
 
-    order  the order of day, month and year in forms that do not begin with a year of four digits
+    order  the order of day, month and year; where a form that begins with a year of four digits fits more rows, that
+           form is taken
     """
     forms = [
         form for form in likely_forms(cells, missing) if not order or order_of(form) in ("", order) or form[:2] == "%Y"
@@ -268,7 +272,7 @@ def best(cells: Cells, missing: Sequence[str] = MISSING_WORDS, order: str = "") 
     found = [(int(cells.count[~np.isnat(days(cells, form, missing))].sum()), form) for form in forms]
     if not found:
         return None
-    rows, form = max(found, key=lambda pair: pair[0])
+    rows, form = max(found, key=lambda pair: (pair[0], order_of(pair[1]) == (order or None)))
     return (form, rows) if rows else None
 
 

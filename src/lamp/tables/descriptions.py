@@ -15,11 +15,14 @@ from lamp.tables.targets import Target
 
 PERCENT = ("accuracy", "balanced accuracy", "coverage", *FIFTHS)  # fractions, shown in percent
 
+SHOWN = 5  # classes and words that are named
+
 
 def of_target(target: Target) -> str:
     """The task and the target: "regression of price, in EUR"."""
     if target.is_classes:
-        return f"classification of {target.name}: {len(target.classes)} classes ({listed(target.classes, 3)})"
+        first = listed(target.classes[:SHOWN]) + ", ..." * (len(target.classes) > SHOWN)
+        return f"classification of {target.name}: {len(target.classes)} classes ({first})"
     return f"regression of {target.name}" + (f", in {target.unit}" if target.unit else "")
 
 
@@ -33,7 +36,7 @@ def of_column(column: Column) -> str:
         return f"{_bound(column.low)} to {_bound(column.high)}{unit}{comma}{curve}{gaps}"
     if isinstance(column, CategoryColumn):
         rare = f"; {column.rare:,} rare words share an input" if column.rare else ""
-        return listed([repr(level) for level in column.levels], 5) + rare + "; some missing" * column.missing
+        return listed([repr(level) for level in column.levels], SHOWN) + rare + "; some missing" * column.missing
     if isinstance(column, DateColumn):
         return (
             f"written {described(column.format)}" if column.format else "dates"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lamp.errors import DataError
 from lamp.printable import counted
-from lamp.tables import metrics, parsing, targets
+from lamp.tables import metrics, parsing, remarks, targets
 from lamp.tables.cells import Cells
 from lamp.tables.column import Unknown
 from lamp.tables.kinds import listed
@@ -84,6 +84,7 @@ def _with_new_classes(target: Target, column: pl.Series, new: pl.Series, notes: 
         f"{int(new.sum()):,} of {len(column):,} rows have classes that were not in training, and count as wrong "
         f"(in the log loss, with a probability of {metrics.SMALLEST:g}): {listed(more, 5)}"
     )
+    notes += [f"{target.name}: {each}" for each in remarks.of_spellings(more, target.classes)]
     if len(target.classes) == 2:
         notes.append("ROC AUC is left out, because it is for two classes")
     return torch.from_numpy(at), len(more)

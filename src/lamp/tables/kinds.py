@@ -32,7 +32,8 @@ LONGEST_NAME = 60  # characters of a name in a message
 COVERED = 0.5  # share of the rows that frequent words must cover for a category
 MOST_ANSWERS = 4  # different words of a column of yes and no
 EXACT = 2**53  # float64 holds all whole numbers up to here, and not all beyond
-DAYS_IN_DIGITS = (19000101, 20991231)  # the range in which a number such as 20210303 is taken for a date
+DAYS_IN_DIGITS = (19000101, 20991231)  # the range in which a number such as 20210303 is taken for a date,
+CLOCKS = (1, 10**4, 10**6)  # as are 202103031430 and 20210303143000: a day with this many digits of a time behind it
 CODE = re.compile(
     r"(^|[_\W])(zip|zip_?codes?|plz|postal|post_?codes?|codes?|area_?code|sku|ean|upc|isbn|fips|naics|sic|icd\d*)$"
     r"|[a-z](Zip|Code|Plz)$",
@@ -237,7 +238,9 @@ def _decide_numbers(
             return Decision(name, "left out", "an identifier: every value differs")
         if high - low + 1 == there:
             return Decision(name, "left out", "row numbers: every whole number in its range occurs once")
-    if whole and DAYS_IN_DIGITS[0] <= low < high <= DAYS_IN_DIGITS[1]:
+    if whole and any(
+        DAYS_IN_DIGITS[0] <= low // each < DAYS_IN_DIGITS[1] and high // each <= DAYS_IN_DIGITS[1] for each in CLOCKS
+    ):
         days = parsing.times(read.cast(pl.Int64), dates.COMPACT)
         if days.count() == there:
             why = f"{low:.0f} is read as {remarks.moment(days.drop_nulls().sort()[0])} ({change} reads numbers)"

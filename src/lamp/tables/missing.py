@@ -28,6 +28,8 @@ PLACEHOLDERS: tuple[str, ...] = (
     "tbd",
     "not available",
 )
+PLACEHOLDERS += ("\\n", "<na>", "(null)", "nil", "n.d.", "n/d", "n.v.", "s/d")
+PLACEHOLDERS += ("0000-00-00", "0000-00-00 00:00:00", "00.00.0000", "00/00/0000")
 PLACEHOLDERS += ("#div/0!", "#value!", "#ref!", "#name?", "#num!", "#null!")
 
 FREQUENT, LEAST_ROWS = 0.02, 3  # least share of the rows, and least rows, at which such a word may be a value

@@ -167,6 +167,8 @@ def parsed(text: pl.Series, decimal: str) -> pl.DataFrame:
     clean = changed(text, text.str.contains(UNUSUAL), _in_ascii)
     inside = clean.str.contains(IN_PARENTHESES).fill_null(False)
     clean = changed(clean, inside, lambda some: some.str.replace(IN_PARENTHESES, "$1$2$3")).str.strip_chars()
+    no_cents = rf"(\d)\{decimal}-{{1,2}}( |$)"  # of a price: 300.- is not negative
+    clean = changed(clean, clean.str.contains(no_cents), lambda some: some.str.replace(no_cents, "$1$2"))
     plain = clean.cast(pl.Float64, strict=False)  # as programs write numbers
     others = ~plain.is_finite().fill_null(False) | inside
     if decimal == ",":
@@ -394,4 +396,4 @@ def _example(cells: Cells, which: Array, numbers: Array) -> str:
 
 def _in_own_notation(text: pl.Series) -> Array:
     """(m,) booleans: which texts are no numbers as programs write them."""
-    return text.str.contains(r"[^0-9.+\-eE]|\d-$|\..*\.").to_numpy()
+    return text.str.contains(r"[^0-9.+\-eE]|[\d.-]-$|\..*\.").to_numpy()

@@ -11,9 +11,10 @@ import polars as pl
 
 from lamp.errors import DataError, DTypeError, warn_of
 from lamp.tables.column import Unknown
-from lamp.tables.folder import load_model
+from lamp.tables.folder import load_model, load_reading
 from lamp.tables.model import TableModel
 from lamp.tables.predict import predict
+from lamp.tables.reading import ReadOptions, read_with
 
 
 class TablePredictor:
@@ -22,14 +23,24 @@ class TablePredictor:
     target   the name of the predicted column
     classes  its classes, in the order of the columns p(...); none for numbers
     columns  the names of the columns that rows must have
+    reading  the options with which the training table was read
 
     A predictor keeps nothing between calls, so any number of threads may use one at the same time.
     """
 
-    def __init__(self, model: TableModel) -> None:
-        self.model = model
+    def __init__(self, model: TableModel, reading: ReadOptions | None = None) -> None:
+        self.model, self.reading = model, reading or ReadOptions()
         self.target, self.classes = model.target.name, list(model.target.classes)
         self.columns = [column.name for column in model.preprocessing.used]
+
+    def read(self, path: str | os.PathLike[str], *, notes: list[str] | None = None) -> pl.DataFrame:
+        """The rows of a file for `predict`, read as `lamp predict` reads it: as text, and with the training's options.
+
+        notes  a list to which remarks are added, such as on what was detected
+
+        Raises what `read_table` raises.
+        """
+        return read_with(path, ReadOptions(), self.reading, notes=notes, as_text=True)
 
     def predict(self, rows: Any, *, unknown: Unknown | None = None, notes: list[str] | None = None) -> Any:
         """The predictions for rows, in order: the columns that `lamp predict` writes.
@@ -63,7 +74,7 @@ def load(path: str | os.PathLike[str]) -> TablePredictor:
 
     Raises DataError for another folder, and CheckpointError for a damaged one.
     """
-    return TablePredictor(load_model(path))
+    return TablePredictor(load_model(path), load_reading(path))
 
 
 # ---- rows as a polars table ------------------------------------------------------------------------------------------
@@ -83,7 +94,9 @@ def _as_polars(rows: Any, columns: Sequence[str]) -> pl.DataFrame:
         "predict takes the rows of a table",
         expected="a polars or pandas table, a dict {column: values}, or a list with a dict {column: value} per row",
         got=f"{kind.__module__.split('.')[0]}.{kind.__name__}",
-        fix="lamp.tables.read_table(path)" if isinstance(rows, str | os.PathLike) else "polars.DataFrame(rows)",
+        fix="model.predict(model.read(path)) predicts the rows of a file"
+        if isinstance(rows, str | os.PathLike)
+        else "polars.DataFrame(rows)",
     )
 
 

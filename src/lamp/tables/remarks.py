@@ -175,10 +175,9 @@ def of_dates(name: str, order: Found, form: str, odd: Sequence[str], odd_rows: i
     parts = []
     if odd:
         parts.append(f"{odd_rows:,} of {rows:,} values are not dates and count as missing: {some(odd)}")
-    if digits := dates.order_of(form):
-        parts.append(_of_order(name, order, form, digits))
-    elif form != "%Y-%m-%d":
-        parts.append(f"read as {dates.described(form)}")
+    digits = dates.order_of(form)
+    said = _of_order(name, order, form, digits) if digits else f"read as {dates.described(form)}"
+    parts.append(said or (f"read as {dates.described(form)}" if odd else ""))
     if "%y" in form:
         parts.append("years 00 to 69 are 2000 to 2069, 70 to 99 are 1970 to 1999")
     return "; ".join(filter(None, parts))
@@ -194,9 +193,11 @@ def of_near_dates(form: str, rows: int, there: int, odd: Sequence[str], change: 
 
 def _of_order(name: str, order: Found, form: str, digits: str) -> str:
     """In which order days and months were read, and why."""
+    read = f"read as {dates.described(form)}"
+    if digits == "ydm":
+        return f"{read}; where both fit, year/month/day is taken, unless --dates says ydm"
     if form[:2] == "%Y":
         return ""
-    read = f"read as {dates.described(form)}"
     other = order.other or ("dmy" if digits == "mdy" else "mdy")
     if order.known == "proven":
         return f"{read}, as {order.example!r} shows"
@@ -265,9 +266,23 @@ def of_unused_forms(asked: Conventions, kinds: Mapping[str, str]) -> list[str]:
     return found
 
 
+def of_spellings(words: Sequence[str], known: Sequence[str]) -> list[str]:
+    """A remark on new words that differ from words of the training in capitals or blanks only."""
+    there = {_plainly(word): word for word in reversed(known)}
+    same = [(word, there[_plainly(word)]) for word in words if _plainly(word) in there]
+    if not same:
+        return []
+    shown = ", ".join(f"{word!r} from {other!r}" for word, other in same[:SHOWN]) + ", ..." * (len(same) > SHOWN)
+    return [f"only in capitals or blanks differ {shown}: if they mean the same, write them as training had them"]
+
+
+def _plainly(word: str) -> str:
+    return " ".join(word.lower().split())
+
+
 def of_twins(words: pl.Series, rows: Array | None = None) -> list[str]:
     """A remark on words that differ only in capitals or blanks, those with the most rows first."""
-    same = [" ".join(word.lower().split()) for word in words.to_list()]
+    same = [_plainly(word) for word in words.to_list()]
     if len(set(same)) == len(same):
         return []
     table = pl.DataFrame({"word": words, "same": same})

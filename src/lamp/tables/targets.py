@@ -89,7 +89,7 @@ class Target:
                 f"the target {self.name!r} has classes that were not in training",
                 expected=listed(self.classes),
                 got=f"{listed([str(each) for each in new], 5)} in {unknown.sum():,} of {len(at):,} rows",
-                fix="leave these rows out, or train with them",
+                fix="; ".join(remarks.of_spellings(new, self.classes)) or "leave these rows out, or train with them",
             )
         return torch.from_numpy(at)
 
@@ -147,7 +147,8 @@ def _where_it_is(frame: pl.DataFrame, name: str) -> str:
         marks = re.findall(r"[^\w\s\"']", only)
         if not marks or marks[0] in USUAL_SEPARATORS:
             return "the whole first line was read as one name: if each line is in quotes as a whole, remove these"
-        return f"the first line was read as one name: --separator {quote(marks[0])} may separate the names in it"
+        mark = quote(marks[0]) if marks[0].isprintable() else f"$'\\x{ord(marks[0]):02x}'"
+        return f"the first line was read as one name: --separator {mark} may separate the names in it"
     if (close := near(name, frame.columns)) is not None:
         return f"did you mean --target {close!r}?"
     if any(_is_float(each) for each in frame.columns):

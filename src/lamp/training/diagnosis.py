@@ -99,7 +99,8 @@ def tell_of_validation(losses: Tensor, held_out: Tensor) -> None:
         warn_of(
             f"the validation loss{replica} was {held_out[first].item()} in epoch {first[0] + 1}, and the validation "
             f"loss was not finite in {epochs} of {len(losses)} epochs. This ends no training whose own loss is finite. "
-            "Look for numbers in the validation data that are far from those in training.",
+            "Look for numbers in the validation data that are far from those in training"
+            + (", and for labels that are all ignored (ignore_index)." if held_out[first].isnan() else "."),
             NonFiniteWarning,
         )
 

@@ -12,10 +12,15 @@ NO_NUMBERS = ["", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "?"
 TRUTH = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 CODE = r"^[+-]?0\d+$"  # 007 is a word
 EXACT = 2.0**53  # float64 holds every whole number below
+OPEN = r"^[+-]?[1-9]\d{0,2}(?:\.\d{3})+$"  # 1.020, in which the point may be a decimal point or separate thousands
 
 
 def typed(frame: pl.DataFrame) -> pl.DataFrame:
-    """The table with numbers and booleans in the columns that hold nothing else, and nulls for missing numbers."""
+    """The table with numbers and booleans in the columns that hold nothing else, and nulls for missing numbers.
+
+    A column in which no number shows that its point is a decimal point, such as one of 770 and 1.020, stays text:
+    whether 1.020 is about one or about a thousand, `decimal_marks` decides, which looks at the other columns as well.
+    """
     return pl.DataFrame([_typed(column) for column in frame])
 
 
@@ -29,7 +34,7 @@ def _typed(text: pl.Series) -> pl.Series:
         return text
     if numbers.null_count() > text.null_count():
         return _truth(text)
-    if text.str.contains(CODE).any():
+    if text.str.contains(CODE).any() or _has_open_points(text):
         return text
     largest = max(-float(numbers.min()), float(numbers.max()))  # type: ignore[arg-type]
     for whole in (pl.Int64, pl.Int128) if largest >= EXACT else (pl.Int64,):
@@ -37,6 +42,12 @@ def _typed(text: pl.Series) -> pl.Series:
         if integers.null_count() == text.null_count():
             return integers
     return numbers
+
+
+def _has_open_points(text: pl.Series) -> bool:
+    """Whether the numbers in a column have points, each of which may separate thousands."""
+    points = text.str.contains(".", literal=True)
+    return bool(points.any()) and bool((~points | text.str.contains(OPEN)).all())
 
 
 def _truth(text: pl.Series) -> pl.Series:
