@@ -80,6 +80,8 @@ class Contender:
     compiles    whether its first steps compile. If they take longer than `time_limit` seconds, it counts as absent
     note        a remark for readers of the table
     sample      the number of networks that it trains, if not all; their times stand for the others
+    longer      so many times the work's steps are timed together. It is for one so quick that its call would otherwise
+                take longer than its steps
     """
 
     name: str
@@ -90,6 +92,7 @@ class Contender:
     time_limit: float | None = None
     note: str = ""
     sample: int | None = None
+    longer: int = 1
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,7 @@ class _Measurement:
         self.allowed = work.tolerance  # how far parameters may differ from the reference's after these steps
         self.first_runs: dict[tuple[str, int], float] = {}  # (contender, threads) -> seconds of `check_steps` steps
         self.networks = {each.name: each.sample or work.networks for each in work.contenders}
+        self.steps = {each.name: each.longer * work.steps for each in work.contenders}
 
     def run(self, repetitions: int) -> Outcome:
         work = self.work
@@ -167,7 +171,7 @@ class _Measurement:
         for contender in work.contenders:
             if by_threads := prepared[contender.name]:
                 entry = self.entries[contender.name]
-                entry.threads = self._best_threads(by_threads)
+                entry.threads = self._best_threads(by_threads, self.steps[entry.name])
                 racing[contender.name] = by_threads[entry.threads]
         del prepared
         gc.collect()
@@ -252,7 +256,7 @@ class _Measurement:
         return max(differences.values())
 
     # ---- side by side ----------------------------------------------------------------------------------------------
-    def _best_threads(self, by_threads: Prepared) -> int:
+    def _best_threads(self, by_threads: Prepared, steps: int) -> int:
         """The thread count with the shortest run; the counts are tried in turn."""
         if len(by_threads) == 1:
             return next(iter(by_threads))
@@ -261,14 +265,14 @@ class _Measurement:
             for threads, training in by_threads.items():
                 self.computer.set_threads(threads)
                 self._warm_up(training)
-                quickest[threads] = min(quickest[threads], self._seconds(training, max(self.work.steps // 5, 1)))
+                quickest[threads] = min(quickest[threads], self._seconds(training, max(steps // 5, 1)))
         return min(quickest, key=lambda threads: quickest[threads])
 
     def _time(self, entry: Entry, training: Training) -> None:
         self.computer.set_threads(entry.threads)
         self._warm_up(training)
-        networks = self.networks[entry.name]
-        entry.times.append(self._seconds(training, self.work.steps) / self.work.steps / networks * MICRO)
+        networks, steps = self.networks[entry.name], self.steps[entry.name]
+        entry.times.append(self._seconds(training, steps) / steps / networks * MICRO)
 
     def _warm_up(self, training: Training) -> None:
         """Wake threads and fill caches, by no more steps than are timed."""

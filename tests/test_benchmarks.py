@@ -173,6 +173,32 @@ def test_times_are_of_one_step_of_one_network() -> None:
     assert found["peer"].times == pytest.approx([3.0 * SECOND / 4] * harness.REPETITIONS)
 
 
+def test_who_is_quick_makes_more_steps_in_a_round() -> None:
+    """What a call takes beside its steps then counts for less; the others make as many steps as before."""
+    toy = Toy()
+    quick = toy.contender("quick", 3.0, threads=(1,))
+
+    def prepare(threads: int) -> harness.Training:
+        training = quick.prepare(threads)
+        steps_of = training.run
+
+        def run(steps: int) -> None:
+            steps_of(steps)
+            toy.now += 8.0  # what a call takes
+
+        training.run = run  # type: ignore[method-assign]
+        return training
+
+    quick_one = replace(quick, prepare=prepare, longer=4)
+    found = measure(
+        work(toy.contender("peer", 2.0), quick_one, toy.contender("lamp", ours=True)), computer=toy.computer
+    )
+    assert max(steps for name, _, steps in toy.log if name == "quick") == 200
+    assert max(steps for name, _, steps in toy.log if name == "peer") == 50
+    assert found["quick"].times == pytest.approx([(3.0 + 8.0 / 200) * SECOND] * harness.REPETITIONS)
+    assert found["peer"].times == pytest.approx([2.0 * SECOND] * harness.REPETITIONS)
+
+
 def test_a_sample_of_the_networks_stands_for_all() -> None:
     """It is checked against its own networks, its times are per network, and it is never the reference."""
     toy = Toy()
