@@ -186,7 +186,7 @@ def test_who_is_quick_makes_more_steps_in_a_round() -> None:
             steps_of(steps)
             toy.now += 8.0  # what a call takes
 
-        training.run = run  # type: ignore[method-assign]
+        training.run = run
         return training
 
     quick_one = replace(quick, prepare=prepare, longer=4)
