@@ -73,6 +73,33 @@ class Mapped(lamp.Container):
         return tracer(self.head, tracer.reshape(self, tracer(self.map, x, z), (10,)))
 
 
+class Compared(lamp.Container):
+    """Two inputs, each behind a layer, which a module compares line by line, and a layer of the results."""
+
+    def __init__(self, compare, results):
+        self.first, self.second, self.compare = lamp.Linear(3, 4), lamp.Linear(5, 4), compare
+        self.head = lamp.Linear(results, 3)
+
+    def forward(self, x, z):
+        y = self.compare(self.first(x), self.second(z))
+        self.remember(y.shape)
+        return self.head(y.view(*y.shape[: y.dim() - self.axes], -1))
+
+    def backward(self, dy):
+        dfirst, dsecond = self.compare.backward(self.head.backward(dy).view(self.recall()))
+        dz = self.second.backward(dsecond)
+        return self.first.backward(dfirst), dz
+
+    def trace(self, tracer, x, z):
+        y = tracer(self.compare, tracer(self.first, x), tracer(self.second, z))
+        return tracer(self.head, tracer.reshape(self, y, (self.head.in_features,)))
+
+    @property
+    def axes(self):
+        """How many axes the results of a sample have."""
+        return 2 if getattr(self.compare, "keepdim", False) else 1
+
+
 class Padded(lamp.Container):
     """A layer of a transformer over sequences, with a mask of the places that hold nothing."""
 
@@ -123,6 +150,15 @@ def indices(*shape, below, seed=4):
     return torch.randint(below, shape, generator=torch.Generator().manual_seed(seed))
 
 
+COMPARED = [
+    ("the cosine", lambda: lamp.CosineSimilarity(-1), 2),
+    ("the cosine along places", lambda: lamp.CosineSimilarity(1, eps=0.8), 4),
+    ("the distance", lamp.PairwiseDistance, 2),
+    ("absolute differences", lambda: lamp.PairwiseDistance(1.0, keepdim=True), 2),
+    ("cubes", lambda: lamp.PairwiseDistance(3.0, 1e-3), 2),
+    ("another power", lambda: lamp.PairwiseDistance(2.7), 2),
+    ("the largest difference", lambda: lamp.PairwiseDistance(float("inf")), 2),
+]
 NETWORKS = {
     "an image and numbers": (image_and_numbers, lambda *n: (numbers(*n, 1, 5, 8), numbers(*n, 3))),
     "indices and numbers": (
@@ -132,6 +168,13 @@ NETWORKS = {
     "a wide input and a narrow one": (wide, lambda *n: (numbers(*n, 40), numbers(*n, 3))),
     "bags of indices": (bags, lambda *n: tuple(indices(*n, 6, below=rows) for rows in (7, 5, 4))),
     "a bilinear map": (Mapped, lambda *n: (numbers(*n, 2, 3), numbers(*n, 2, 4))),
+    **{
+        f"compared by {each}": (
+            lambda make=make, results=results: Compared(make(), results),
+            lambda *n: (numbers(*n, 2, 3), numbers(*n, 2, 5)),
+        )
+        for each, make, results in COMPARED
+    },
     "padded sequences": (Padded, lambda *n: (numbers(*n, 3, 4), padding(*n))),
     "a tuple among the inputs": (Stepped, lambda *n: (numbers(*n, 3), (numbers(*n, 2, seed=5), numbers(*n, 2)))),
 }
@@ -212,6 +255,35 @@ def test_gradients_of_a_bilinear_map_are_torchs():
     lamp.compile(module, lamp.CrossEntropyLoss(), lamp.SGD(module.parameters(), lr=0.1), 11).gradients((x, z), y)
     for parameter, weight in zip(module.parameters(), weights, strict=True):
         assert torch.allclose(parameter.grad, weight.grad, rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("p", [1.0, 2.0, 2.5, float("inf")])
+def test_equal_differences_and_none(p):
+    """The largest differences share the gradient, and where there is no difference, there is none."""
+    module = Compared(lamp.PairwiseDistance(p, eps=0.0), 2).double()
+    for layer in (module.first, module.second):
+        layer.weight.data.zero_()
+        layer.bias.data.copy_(torch.tensor([0.0, 2.0, -2.0, 1.0]))
+    module.first.weight.data[1, 0] = module.first.weight.data[2, 0] = 1.0
+    x = torch.tensor([[[0.0, 1.0, 1.0], [0.5, 1.0, 1.0]], [[-1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]], dtype=D)
+    inputs, y = (x, numbers(2, 2, 5)), torch.tensor([0, 2])
+    criterion = lamp.CrossEntropyLoss()
+    criterion(module(*inputs), y)
+    module.backward(criterion.backward())
+    expected = [parameter.grad.clone() for parameter in module.parameters()]
+    compiled = lamp.compile(module, criterion, lamp.SGD(module.parameters(), lr=0.1), 2)
+    compiled.gradients(inputs, y)
+    for parameter, grad in zip(module.parameters(), expected, strict=True):
+        assert torch.allclose(parameter.grad, grad, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("p", [0.0, -1.0])
+def test_a_count_of_differences_is_not_compiled(p):
+    module = Compared(lamp.PairwiseDistance(p), 2).double()
+    compiled = lamp.compile(module, lamp.CrossEntropyLoss(), lamp.SGD(module.parameters(), lr=0.1), 4)
+    with pytest.raises(lamp.ArgumentError, match=r"compare: PairwiseDistance.*p > 0"):
+        compiled((numbers(4, 2, 3), numbers(4, 2, 5)), indices(4, below=3))
 
 
 def test_truth_values_that_are_no_mask_are_told():

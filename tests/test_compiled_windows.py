@@ -121,6 +121,21 @@ NETWORKS = {
         (2, 4, 3),
         after_a_convolution(lambda: lamp.LocalResponseNorm(2, alpha=0.3, k=0.7), lambda: lamp.LocalResponseNorm(3)),
     ),
+    "windows as columns, and an image of their sums": (
+        (2, 7, 6),
+        after_a_convolution(
+            lamp.Tanh,
+            lambda: lamp.Unfold((3, 2), dilation=(1, 2), padding=(1, 0), stride=(2, 1)),
+            lamp.GELU,
+            lambda: lamp.Fold((7, 6), (3, 2), dilation=(1, 2), padding=(1, 0), stride=(2, 1)),
+            lamp.Tanh,
+        ),
+    ),
+    "windows that overlap, as many numbers as before": (
+        (2, 1, 6),
+        lambda: [lamp.Conv2d(2, 3, 1), lamp.Tanh(), lamp.Unfold((1, 3), stride=(1, 2)), lamp.Linear(2, 4)],
+    ),
+    "columns of the data": ((2, 5, 4), lambda: [lamp.Unfold(2, padding=1), lamp.Linear(30, 3), lamp.Tanh()]),
     "larger, between the places": (
         (2, 5, 6),
         after_a_convolution(lambda: lamp.Upsample(scale_factor=2, mode="bilinear"), lamp.Tanh),
@@ -222,6 +237,8 @@ def test_any_number_of_networks(count):
         "norms of windows",
         "cubic norms of windows, the last beyond the border",
         "divided by the channels beside",
+        "windows as columns, and an image of their sums",
+        "windows that overlap, as many numbers as before",
         "larger, between the places",
         "other sizes, from corner to corner",
         "other sizes, the nearest and a cubic",

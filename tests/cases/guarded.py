@@ -263,13 +263,17 @@ NETWORKS = {
         "dropout of channels", "dropout that keeps mean and variance", "random slopes", "largest, dilated",
         "mean without padding", "mean in unequal windows", "largest in unequal windows", "transposed, padded, strided",
         "borders mirrored, and a crop", "cubic norms of windows, the last beyond the border",
+        "windows as columns, and an image of their sums",
         "divided by the channels beside", "other sizes, the nearest and a cubic",
     )},
     **{f"attention: {name}": row(test_compiled_attention.SHAPE, test_compiled_attention.NETWORKS[name]) for name in (
         "a layer, norm last", "a learned key and zeros", "causal", "repeated", "gates of features",
     )},
     **{f"norms: {name}": row(*test_compiled_norms.NETWORKS[name]) for name in ("layer", "groups")},
-    **{f"inputs: {name}": with_inputs(name) for name in ("bags of indices", "a bilinear map", "padded sequences")},
+    **{f"inputs: {name}": with_inputs(name) for name in (
+        "bags of indices", "a bilinear map", "padded sequences", "compared by the cosine along places",
+        "compared by the largest difference",
+    )},
     **{f"states: {name}": with_states(name) for name in (
         "LSTM, two layers both ways, projected", "GRUCell", "RNNCell",
     )},

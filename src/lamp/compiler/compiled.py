@@ -370,10 +370,10 @@ def compile(model: Module, criterion: Loss | None, optimizer: Optimizer, batch_s
 
     model       a network of Linear, convolutions, pools (MaxPool, AvgPool, LPPool, adaptive ones), pads, LayerNorm,
                 RMSNorm, GroupNorm, InstanceNorm, BatchNorm, LocalResponseNorm, RNN, LSTM, GRU and their cells,
-                elementwise activations, Dropout, Softmax, LogSoftmax, GLU, Bilinear, Upsample, Embedding, EmbeddingBag,
-                MultiheadAttention, TransformerEncoder, Flatten and Identity, in a row or with branches that
-                `lamp.trace` can follow, with one input or several; or a population of such networks. float32 or
-                float64, on the CPU
+                elementwise activations, Dropout, Softmax, LogSoftmax, GLU, Bilinear, CosineSimilarity,
+                PairwiseDistance, Upsample, Fold, Unfold, Embedding, EmbeddingBag, MultiheadAttention,
+                TransformerEncoder, Flatten and Identity, in a row or with branches that `lamp.trace` can follow, with
+                one input or several; or a population of such networks. float32 or float64, on the CPU
     criterion   any of lamp's losses; None for a Sequential that ends in its loss
     optimizer   any of lamp's optimizers, with the model's parameters; its hyperparameters are read at each call
     batch_size  samples per step

@@ -13,6 +13,8 @@ from lamp.compiler.rules.bilinear import Bilinear
 from lamp.compiler.rules.combine import Add, Concat, Multiply, Same
 from lamp.compiler.rules.constant import Constant
 from lamp.compiler.rules.convolution import Convolution, TransposedConvolution
+from lamp.compiler.rules.distances import Cosine, Distance
+from lamp.compiler.rules.folding import Fold, Unfold
 from lamp.compiler.rules.gate import Gate
 from lamp.compiler.rules.gather import Gather
 from lamp.compiler.rules.matmul import MatMul
@@ -58,6 +60,10 @@ RULES: dict[str, Rule] = {
     "Resize": Resize(),
     "Reduce": Reduce(),
     "Bilinear": Bilinear(),
+    "CosineSimilarity": Cosine(),
+    "Distance": Distance(),
+    "Unfold": Unfold(),
+    "Fold": Fold(),
     "Constant": Constant(),
     "Gather": Gather(),
     "MatMul": MatMul(),

@@ -78,9 +78,19 @@ class View:
         return self.permuted([*others, columns, rows])
 
     def holds_all(self, stage: Stage) -> bool:
-        """Whether each unit of the stage is among the elements."""
+        """Whether each unit of the stage is among the elements, once along the axes that repeat nothing."""
         count = math.prod(n for n, stride in zip(self.sizes, self.strides, strict=True) if stride or n == 1)
-        return bool(count == stage.units)
+        return bool(count == stage.units) and not self._overlaps
+
+    @property
+    def _overlaps(self) -> bool:
+        """Whether an element may be at several places, as where windows overlap, apart from axes that repeat all."""
+        reach, steps = 0, zip(map(abs, self.strides), self.sizes, strict=True)
+        for stride, n in sorted((stride, n) for stride, n in steps if stride and n > 1):
+            if stride <= reach:
+                return True
+            reach += stride * (n - 1)
+        return False
 
 
 def viewed(stage: Stage, shape: Sequence[int]) -> tuple[Stage, View]:
