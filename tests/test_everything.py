@@ -23,15 +23,8 @@ NO_GRAPH = {  # a part of a name: what is told
 NO_ONNX = {
     "FractionalMaxPool": "random places",
     "MaxUnpool": "it does a MaxUnpool",
-    "AdaptiveMaxPool2d": "windows of several sizes",
-    "AdaptiveMaxPool3d": "windows of several sizes",
 }
-NO_PYTHON = {
-    "MaxUnpool": "it does a MaxUnpool",
-    "FractionalMaxPool": "random places",
-    **dict.fromkeys(("Conv", "Pool", "Fold", "Unfold", "Upsampl", "RNN", "LSTM", "GRU", "Bilinear"), "it does a "),
-    **dict.fromkeys(("CosineSimilarity", "PairwiseDistance"), "it does a "),
-}
+NO_PYTHON = NO_ONNX
 
 
 def made(name, dtype=torch.float32):

@@ -17,9 +17,10 @@ import torch
 import lamp
 from lamp.interop import python_rules, python_text
 from lamp.interop.expressions import Expression
+from lamp.trees import leaves
 from tests.cases.graphs import Gated, Joined, Residual
 from tests.cases.module_case import Case, error
-from tests.cases.modules import MODULES
+from tests.cases.sequences import CELLS, RECURRENT, STEPS_FIRST
 from tests.test_interop_onnx import ELEMENTWISE, EXPORTED, SHAPES, Snake, classifier, sample_shape
 
 PRECISIONS = [torch.float32, torch.float64]
@@ -34,21 +35,13 @@ print(predict(np.arange(8.0).reshape(2, 4)).tolist())
 """
 
 
-def is_refused(kind):
-    """Whether modules of this class cannot be written in Python."""
-    return any(name in kind.__name__ for name in ("Conv", "Pool", "Upsampl", "Fold", "fold"))
-
-
-IN_PYTHON = [case for case in EXPORTED if not any(is_refused(type(part)) for part in case.make().modules())]
-
-
 def run(path, x):
     """What the file computes of a tensor."""
     return torch.from_numpy(np.asarray(runpy.run_path(str(path))["predict"](x.numpy())))
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
-@pytest.mark.parametrize("case", IN_PYTHON, ids=str)
+@pytest.mark.parametrize("case", EXPORTED, ids=str)
 def test_modules(case: Case, dtype, tmp_path):
     module, twin = case.pair()
     twin = twin.to(dtype).eval()
@@ -64,17 +57,44 @@ def test_modules(case: Case, dtype, tmp_path):
         assert not isinstance(node, ast.FunctionDef) or ast.get_docstring(node)
 
 
-def test_the_tables_hold_every_activation():
-    kinds = {type(module) for case in IN_PYTHON for module in case.make().modules()}
-    others = {type(module) for case in MODULES for module in case.make().modules()} - kinds
-    assert all(is_refused(kind) or kind.__module__.startswith("lamp.nn.recurrent") for kind in others)
+def outputs_of(found):
+    """The tensors of nested outputs, in order."""
+    return [y.detach() for _, y in leaves(found)]
 
 
-@pytest.mark.parametrize("case", [case for case in EXPORTED if case not in IN_PYTHON], ids=str)
-def test_what_cannot_be_written_is_refused_by_name(case, tmp_path):
-    with pytest.raises(lamp.ArgumentError, match=r"(Conv|Pool|Upsampl|[Ff]old).*\d.*: this module cannot be exported"):
-        lamp.to_python(case.make(), tmp_path / "network.py", input_shape=sample_shape(case))
-    assert not list(tmp_path.iterdir())
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning")
+@pytest.mark.parametrize("count", [None, 3])
+@pytest.mark.parametrize("case", [*CELLS, *RECURRENT, *STEPS_FIRST], ids=str)
+def test_recurrent_modules(case, count, tmp_path):
+    if not case.batched and not (len(case.shape) == 3 and case.shape[1] == 5):
+        return  # a single sequence
+    batch = 0 if case.batched else 1
+    module, twin = case.pair()
+    model = module if count is None else lamp.population(module, range(count))
+    shape = (*case.shape[:batch], *case.shape[batch + 1 :])
+    predict = runpy.run_path(str(lamp.to_python(model, tmp_path / "network.py", input_shape=shape)))["predict"]
+    x = case.input(torch.float64, (*shape[:batch], 9, *shape[batch:]))
+    twins = [twin] if count is None else [lamp.to_torch(model[k]) for k in range(count)]
+    wanted = [outputs_of(each.eval()(x)) for each in twins]
+    found = predict(x.numpy())
+    for y, *expected in zip(found if isinstance(found, tuple) else (found,), *wanted, strict=True):
+        assert error(torch.from_numpy(y), torch.stack(expected).mean(0)) < 1e-13
+
+
+WINDOWS = [case for case in EXPORTED if any(name in case.name for name in ("Conv", "Pool", "Upsampl", "fold", "Fold"))]
+
+
+@pytest.mark.parametrize("case", WINDOWS, ids=str)
+def test_populations_of_windows(case, tmp_path):
+    """All replicas at once, each with its own weights."""
+    networks = lamp.population(lamp.Sequential(lamp.Tanh(), case.make().double()), range(3))
+    for each in networks.parameters():
+        each.data.normal_()
+    shape = sample_shape(case)
+    path = lamp.to_python(networks, tmp_path / "network.py", input_shape=shape, dtype=torch.float64)
+    x = case.input(torch.float64, (5, *shape))
+    expected = torch.stack([lamp.to_torch(networks[k]).eval()(x).detach() for k in range(3)]).mean(0)
+    assert error(run(path, x), expected) < max(case.tolerance, 1e-13)
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS, ids=str)

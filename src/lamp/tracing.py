@@ -24,8 +24,8 @@ def trace(model: Module, *inputs: Any, training: bool = True, across: bool = Fal
     """The graph of a network; for a population, that of one of its networks.
 
     inputs    batches, or their shapes such as (32, 784); only shapes and dtypes are used. A tuple of batches for an
-              input that is a tuple. The first axis is the batch's; the second, for modules that have it there, such as
-              attention and recurrent layers without batch_first
+              input that is a tuple, None for an argument that is left out. The first axis is the batch's; the second,
+              for modules that have it there, such as attention and recurrent layers without batch_first
     training  True for the graph of training, False for that of evaluation, without Dropout
     across    whether operations across the samples of a batch, such as Softmax(0), are allowed in the graph
     options   further arguments of the network that are no batches, such as attn_mask=mask or need_weights=False
@@ -50,7 +50,8 @@ def trace(model: Module, *inputs: Any, training: bool = True, across: bool = Fal
         try:
             values = [_given(tracer, x, dtype, second) for x in inputs]
             outputs = tracer(root, *values, **options)
-            return Graph(tuple(tracer.ops), flat(values), tuple(each for each in flat(outputs) if each is not None))
+            given, found = (tuple(each for each in flat(tree) if each is not None) for tree in (values, outputs))
+            return Graph(tuple(tracer.ops), given, found)
         except NotTraceable as error:
             moved = _sources(tracer, error.value) - second
             if not moved:
@@ -100,7 +101,9 @@ def _sources(tracer: Tracer, value: Value | None) -> set[int]:
 
 
 def _given(tracer: Tracer, x: Any, dtype: torch.dtype, second: set[int]) -> Any:
-    """The value for an input, or a tuple of values for a tuple of inputs."""
+    """The value for an input, or a tuple of values for a tuple of inputs; None for an argument that is left out."""
+    if x is None:
+        return None
     if holds_inputs(x):
         return tuple(_given(tracer, each, dtype, second) for each in x)
     number = tracer.value((), dtype).number

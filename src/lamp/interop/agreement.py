@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lamp.errors import ExportError
+from lamp.errors import ArgumentError, ExportError, LampError
+from lamp.interop.lengths import FIX, Sizes, varies
 from lamp.interop.predictor import Predictor
 from lamp.interop.scaling import Scaling
 
 Comparison = tuple[Tensor, ...]  # for a batch: outputs of the network and of the file, rounding errors
 
 BATCHES = (1, 5, 64)  # the batch sizes that are compared
+OF_LENGTHS, LEAST = 4, 2  # of the lengths that the network takes: how many are compared, and how many there must be
+NONE: Mapping[str, int] = {}  # where no axis may have any length
+MASKED = 0.3  # the share of a mask that is true
 SPREAD = 2.0  # standard deviation of the (standardised) inputs, which reaches all parts of an activation
 SEED = 0
 # The tolerance for an output is the sum of three parts: a number of units in the last place of the output's largest
@@ -28,14 +32,20 @@ OF_ALL = 8.0
 OF_ROUNDING = 64.0
 
 
-def inputs_for(plan: Predictor, batch: int, generator: torch.Generator) -> list[Tensor]:
-    """Random inputs as the network takes them, in the units that the exported file takes; or random indices."""
+def inputs_for(
+    plan: Predictor, batch: int, generator: torch.Generator, lengths: Mapping[str, int] = NONE
+) -> list[Tensor]:
+    """Random inputs as the network takes them, in the units that the exported file takes; random indices and masks."""
     found, limits = [], plan.graphs[0][1].index_limits
-    for value, standard in zip(plan.inputs, plan.standard, strict=True):
+    for value, standard, sizes in zip(plan.inputs, plan.standard, plan.input_sizes, strict=True):
+        shape = batch, *(_size(plan, each, lengths) for each in sizes)
         if value in limits:
-            drawn = torch.randint(limits[value], (batch, *value.shape), generator=generator)
+            drawn = torch.randint(limits[value], shape, generator=generator)
+        elif not value.dtype.is_floating_point:
+            drawn = (torch.rand(shape, generator=generator) < MASKED).to(value.dtype)
+            drawn[..., :1] = 0  # a mask that hides all places has no answer
         else:
-            drawn = torch.randn(batch, *value.shape, dtype=torch.float64, generator=generator) * SPREAD
+            drawn = torch.randn(shape, dtype=torch.float64, generator=generator) * SPREAD
             drawn = (drawn if standard is None else standard.own(drawn)).to(plan.dtype)
         found.append(drawn.movedim(0, value.batch))
     return found
@@ -55,9 +65,10 @@ def check_agreement(
     other = plan.in_dtype(torch.float64 if plan.dtype is torch.float32 else torch.float32)
     generator = torch.Generator().manual_seed(SEED)
     found: list[list[Comparison]] = [[] for _ in plan.outputs]
-    for batch in BATCHES:
-        inputs = inputs_for(plan, batch, generator)
-        expected, got = _several(plan(*inputs)), _computed(compute, inputs, path, errors)
+    batches = []
+    for batch, inputs, expected in _answers(plan, generator):
+        batches.append(batch)
+        got = _computed(compute, inputs, path, errors)
         if [(y.shape, y.dtype) for y in got] != [(y.shape, y.dtype) for y in expected]:
             raise _disagreement(plan, path, batch, _forms(expected), _forms(got))
         exact = _several(other(*(x.to(other.dtype) if x.is_floating_point() else x for x in inputs)))
@@ -66,18 +77,62 @@ def check_agreement(
             found[k].append(tuple(each.movedim(plan.outputs[k].batch, 0) for each in compared))
     for k, of_output in enumerate(found):
         name = "output" if len(found) == 1 else f"output {k + 1}"
-        _check_output(plan, of_output, plan.own[k], path, name)
+        axes = [1 + axis for axis, sizes in enumerate(plan.output_sizes[k]) if varies(sizes)]
+        _check_output(plan, of_output, plan.own[k], path, name, batches, axes)
 
 
-def _check_output(plan: Predictor, found: list[Comparison], own: Scaling | None, path: object, name: str) -> None:
-    """Compare one output on all batches."""
+def _answers(plan: Predictor, generator: torch.Generator) -> Iterator[tuple[int, list[Tensor], tuple[Any, ...]]]:
+    """Batch sizes, inputs, and the network's outputs; at several lengths, if axes may have any."""
+    if plan.lengths is None:
+        for batch in BATCHES:
+            inputs = inputs_for(plan, batch, generator)
+            yield batch, inputs, _several(plan(*inputs))
+        return
+    count, error = 0, None
+    for lengths in plan.lengths.tried():
+        batch = BATCHES[count % len(BATCHES)]
+        inputs = inputs_for(plan, batch, generator, lengths)
+        try:
+            expected = _several(plan(*inputs))
+        except LampError as at_these:  # such as a sequence shorter than a kernel
+            error = at_these
+            continue
+        yield batch, inputs, expected
+        count += 1
+        if count == OF_LENGTHS:
+            return
+    if count < LEAST:
+        raise ArgumentError(
+            "the network does not take sequences of any length",
+            expected="a network that runs at several of the lengths that are tried",
+            got=f"{count} of {len(plan.lengths.tried())}; at the others: {'' if error is None else error.what}",
+            fix=FIX,
+        )
+
+
+def _size(plan: Predictor, sizes: Sizes, lengths: Mapping[str, int]) -> int:
+    """The size of an axis of an input at these lengths."""
+    name = None if plan.lengths is None else plan.lengths.name(sizes)
+    return sizes[0] if name is None else lengths[name]
+
+
+def _check_output(
+    plan: Predictor,
+    found: list[Comparison],
+    own: Scaling | None,
+    path: object,
+    name: str,
+    batches: Sequence[int],
+    axes: Sequence[int],
+) -> None:
+    """Compare one output on all batches. Along these axes it has any length."""
     epsilon = torch.finfo(plan.dtype).eps
-    largest = _worst([expected for expected, _, _ in found])
-    rounding = _worst([rounding for _, _, rounding in found]) * (epsilon / torch.finfo(torch.float32).eps)
+    largest = _worst([expected for expected, _, _ in found], axes)
+    rounding = _worst([rounding for _, _, rounding in found], axes) * (epsilon / torch.finfo(torch.float32).eps)
     unit = torch.ones_like(largest) if own is None else own.scale.abs()
     of_all = unit * (largest / unit).max().clamp(min=1.0)
     allowed = epsilon * (OF_ITS_LARGEST * largest + OF_ALL * of_all) + OF_ROUNDING * rounding
-    for batch, (expected, got, _) in zip(BATCHES, found, strict=True):
+    for batch, (expected, got, _) in zip(batches, found, strict=True):
         off = (got - expected).abs()
         alike = (off <= allowed) | (got == expected) | ~(got.isfinite() | expected.isfinite())
         if not alike.all():
@@ -112,9 +167,10 @@ def _computed(
     return [torch.from_numpy(np.array(each)) for each in _several(computed)]
 
 
-def _worst(of_batches: list[Tensor]) -> Tensor:
-    """The largest finite absolute value over all samples, per output."""
-    return torch.cat(of_batches).abs().nan_to_num(0.0, 0.0).amax(0)
+def _worst(of_batches: list[Tensor], axes: Sequence[int]) -> Tensor:
+    """The largest finite absolute value over all samples, and along these axes, per output."""
+    finite = [each.abs().nan_to_num(0.0, 0.0) for each in of_batches]
+    return torch.cat([each.amax(list(axes), keepdim=True) if axes else each for each in finite]).amax(0)
 
 
 def _forms(tensors: Sequence[Tensor]) -> str:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from lamp.graph import Graph, Op, Shape, Value
+from lamp.nn.average_pooling import AveragePooling
+from lamp.nn.correlation import Windows
 from lamp.nn.embedding import Lookup
+from lamp.nn.folding import windows_of
 from lamp.parameter import Buffer, Parameter
 
 
@@ -90,6 +95,56 @@ def table(op: Op) -> Tensor:
     """A Gather's table, with the rows as they are looked up: (rows, D), or (K, rows, D) in a population."""
     rows = op.parameters["weight"].data
     return op.module.shortened(rows) if isinstance(op.module, Lookup) else rows
+
+
+def bilinear_matrix(op: Op) -> Tensor:
+    """A Bilinear's weight, to multiply all products of two inputs: (in1 in2, out), or (K, 1..., in1 in2, out)."""
+    weight = op.parameters["weight"]
+    matrix = weight.data.flatten(-2).mT
+    if weight.replicas is None:
+        return matrix.contiguous()
+    return matrix.reshape(weight.replicas, *_ones(op.inputs[1].shape[:-1]), *matrix.shape[1:])
+
+
+def counts_of_windows(op: Op) -> Tensor | float:
+    """What an AvgPool or LPPool divides the sum of each window by: one number, or those of the output's places."""
+    assert isinstance(op.module, AveragePooling)
+    counts = op.module.counts(op.inputs[0].shape[1:], op.output.shape[1:], torch.empty(0, dtype=torch.float64))
+    return counts if isinstance(counts, Tensor) else float(counts)
+
+
+def places_of_adaptive(size: int, windows: int) -> Tensor:
+    """The places in each window that covers a part of an axis, (windows, most places), the last one repeated."""
+    ends = [(i * size // windows, -(-(i + 1) * size // windows)) for i in range(windows)]
+    most = max(last - first for first, last in ends)
+    return torch.tensor([[min(first + k, last - 1) for k in range(most)] for first, last in ends])
+
+
+def places_of_unfold(op: Op) -> Tensor:
+    """An Unfold's places: for each number of the columns that in the flat image, from 1 on; 0 for one outside of it."""
+    return _places(op, op.inputs[0].shape).view(op.output.shape)
+
+
+def places_of_fold(op: Op) -> Tensor:
+    """A Fold's places: for each place in a window, and each number of the output, that in the flat columns, or 0.
+
+    Each number of the output is a sum over the places in a window; at each of them it is in one window or none.
+    """
+    channels = op.output.shape[0]
+    places = _places(op, op.output.shape).view(channels, -1, op.inputs[0].shape[-1])  # (C, window, positions)
+    window = places.shape[1]
+    source = torch.zeros(window, math.prod(op.output.shape) + 1, dtype=torch.int64)
+    columns = torch.arange(1, places.numel() + 1).view_as(places)
+    source.scatter_(1, places.transpose(0, 1).flatten(1), columns.transpose(0, 1).flatten(1))
+    return source[:, 1:].view(window, *op.output.shape)
+
+
+def _places(op: Op, image: Shape) -> Tensor:
+    """For each number of the columns its place in the flat image, from 1 on; 0 for one outside of it."""
+    options = op.attributes
+    numbered = torch.arange(1.0, math.prod(image) + 1, dtype=torch.float64).view(1, *image)
+    windows = Windows(options["stride"], options["padding"], options["dilation"], 1)
+    return windows_of(numbered, options["kernel_size"], windows)[0].long()
 
 
 def _ones(shape: Shape) -> Shape:

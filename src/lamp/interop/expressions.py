@@ -187,8 +187,8 @@ def _float(number: object) -> float:
     raise TypeError(f"a formula is made of numbers, not of a {type(number).__name__}")
 
 
-def in_order(result: Expression) -> list[Expression]:
-    """The result and all expressions that it is made of, each once and after its operands."""
+def in_order(*results: Expression) -> list[Expression]:
+    """The results and all expressions that they are made of, each once and after its operands."""
     done: dict[int, Expression] = {}
 
     def visit(expression: Expression) -> None:
@@ -199,7 +199,8 @@ def in_order(result: Expression) -> list[Expression]:
                 visit(operand)
         done[id(expression)] = expression
 
-    visit(result)
+    for result in results:
+        visit(result)
     return list(done.values())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +15,7 @@ from lamp.errors import ArgumentError, ExportError
 from lamp.graph import Value
 from lamp.installation import VERSION, install
 from lamp.interop.agreement import check_agreement
+from lamp.interop.lengths import Sizes, varies
 from lamp.interop.onnx_graph import OnnxGraph
 from lamp.interop.onnx_rules import RULES
 from lamp.interop.predictor import Predictor, predictor
@@ -36,6 +38,7 @@ def to_onnx(
     input_scaling: Any = None,
     output_scaling: Any = None,
     dtype: torch.dtype | None = None,
+    input_dtype: torch.dtype | Sequence[torch.dtype | None] | None = None,
     input_name: str | Sequence[str] = "input",
     output_name: str | Sequence[str] = "output",
 ) -> Path:
@@ -45,29 +48,35 @@ def to_onnx(
                     mean of its networks' outputs; or a lamp.Ensemble, for the mean of their probabilities, as in
                     `to_onnx(lamp.Ensemble(population, probabilities=lamp.Softmax(-1)), path)`
     input_shape     the shape of one sample, without the batch; needed only if no Linear takes the input, as with
-                    Flatten
+                    Flatten. A name in the place of a size, as in ("length", 16), stands for any length
     input_scaling   (mean, scale): the file takes x, and passes (x - mean) / scale to the network
     output_scaling  (mean, scale): the network returns z, and the file returns z scale + mean
     dtype           torch.float32 or torch.float64; by default that of the parameters, or float32 without parameters
+    input_dtype     torch.bool for a mask; by default the input is numbers, or indices if an Embedding looks it up
     input_name      the name in the file of the input (n, *input_shape)
     output_name     the name in the file of the output (n, ...)
 
-    For several inputs or outputs these are lists, as in input_shape=[(3,), (5,)]; a single name is numbered. An input
-    that an Embedding looks up is int64.
+    For several inputs or outputs these are lists, as in input_shape=[(3,), (5,)]; a single name is numbered. None in
+    the place of a shape leaves an argument of forward out. So an encoder with padding, for sequences of any length, is
+
+        to_onnx(encoder, path, input_shape=[("length", 16), None, ("length",)], input_dtype=[None, None, torch.bool])
+
+    Axes of one name have one length. The network is traced at several lengths, and must be the same operations at each;
+    what cannot be written for any length, such as an Unfold, is refused by name.
 
     The file contains the operations that `lamp.trace` shows, also those of your own modules with a `trace`. An
     activation becomes an ONNX operator if there is one, else its formula in basic operators. This holds for your own
     activations too, if their `sigma` uses only the operations of lamp.formulas.
 
-    Before the file replaces an older one, onnxruntime runs it on batches of three sizes, and its outputs must be the
-    model's up to rounding.
+    Before the file replaces an older one, onnxruntime runs it on batches of three sizes, and of several lengths where
+    any is allowed. Its outputs must be the model's up to rounding.
 
     Raises ExportError if the outputs differ, if the packages onnx and onnxruntime are not installed, or for more than
     2 GiB of parameters; ArgumentError for a module that cannot be exported, with its path; DTypeError for other
     precisions; CheckpointError if the file cannot be written.
     """
     onnx, runtime = package("onnx"), package("onnxruntime")
-    plan = predictor(model, RULES, input_shape, input_scaling, output_scaling, dtype)
+    plan = predictor(model, RULES, input_shape, input_scaling, output_scaling, dtype, input_dtype)
     inputs = _names(input_name, "input_name", len(plan.inputs))
     outputs = _names(output_name, "output_name", len(plan.outputs))
     written = _serialised(onnx, plan, inputs, outputs)
@@ -100,18 +109,24 @@ def _serialised(onnx: Any, plan: Predictor, inputs: list[str], outputs: list[str
     graph = OnnxGraph(plan, helper.make_node, onnx.numpy_helper.from_array, RULES)
     _write_nodes(graph, *([graph.reserve(name) for name in names] for names in (inputs, outputs)))
     proto = onnx.TensorProto
-    kinds = {torch.float32: proto.FLOAT, torch.float64: proto.DOUBLE, torch.int64: proto.INT64}
+    kinds = {
+        torch.float32: proto.FLOAT,
+        torch.float64: proto.DOUBLE,
+        torch.int64: proto.INT64,
+        torch.bool: proto.BOOL,
+    }
 
-    def described(name: str, value: Value) -> Any:
+    def described(name: str, value: Value, sizes: list[Sizes]) -> Any:
         rows = "batch" if value.rows == 1 else "rows"
-        return helper.make_tensor_value_info(name, kinds[value.dtype], list(value.layout(rows)))
+        shape: Any = tuple(_size(plan, name, k, each) for k, each in enumerate(sizes))
+        return helper.make_tensor_value_info(name, kinds[value.dtype], list(replace(value, shape=shape).layout(rows)))
 
     made = helper.make_model(
         helper.make_graph(
             graph.nodes,
             "lamp",
-            list(map(described, inputs, plan.inputs)),
-            list(map(described, outputs, plan.outputs)),
+            list(map(described, inputs, plan.inputs, plan.input_sizes)),
+            list(map(described, outputs, plan.outputs, plan.output_sizes)),
             initializer=graph.constants,
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -126,17 +141,25 @@ def _serialised(onnx: Any, plan: Predictor, inputs: list[str], outputs: list[str
     return data
 
 
+def _size(plan: Predictor, name: str, axis: int, sizes: Sizes) -> int | str:
+    """An axis of an input or output in the file's words: its size, the name of its length, or a name of its own."""
+    if plan.lengths is None or not varies(sizes):
+        return sizes[0]
+    return plan.lengths.name(sizes) or f"{name}_axis_{axis + 1}"
+
+
 def _write_nodes(graph: OnnxGraph, inputs: list[str], outputs: list[str]) -> None:
     """Add all nodes, from the inputs to the outputs, which get these names."""
     plan = graph.plan
     begin = []
-    for x, standard, value in zip(inputs, plan.standard, plan.inputs, strict=True):
+    for x, standard, value, sizes in zip(inputs, plan.standard, plan.inputs, plan.input_sizes, strict=True):
         x = graph.swapped(x, value, at="input/")
         if standard is not None:
             x = graph.node("Sub", x, graph.numbers("input_mean", standard.mean), at="input/")
             x = graph.node("Div", x, graph.numbers("input_scale", standard.scale), at="input/")
         if plan.members is not None:
             x = graph.node("Unsqueeze", x, graph.integers("first", 0), at="population/")  # (1, n, ...)
+        graph.note(x, sizes)
         begin.append(x)
     put_out = []
     written = plan.written(begin, graph.operation)

@@ -13,6 +13,7 @@ from lamp.errors import ArgumentError
 from lamp.graph import Graph, Op, Value
 from lamp.interop.arrays import without_batch
 from lamp.interop.expressions import COMPOSED, Expression, in_order
+from lamp.interop.lengths import Sizes, axes_of, refused, varies
 from lamp.interop.predictor import Predictor
 from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe
@@ -49,6 +50,8 @@ class OnnxGraph:
         self.constants: list[Any] = []
         self._names: set[str] = set()
         self._held: dict[object, str] = {}  # the name of each constant added so far
+        self._places: dict[Sizes, tuple[str, int]] = {}  # where sizes that vary stand: a value's name, and its axis
+        self._lengths: dict[Sizes, str] = {}  # the name of each of these sizes, as an integer (1,)
 
     def reserve(self, name: str) -> str:
         """Reserve a name for an input or output, and return it."""
@@ -116,6 +119,54 @@ class OnnxGraph:
         self.nodes.append(self._make_node(operator, list(inputs), outputs, name=outputs[0], **attributes))
         return outputs
 
+    # ---- sizes that vary with the length of a sequence ---------------------------------------------------------------
+    def sizes(self, op: Op, of_input: int | None = None) -> list[Sizes]:
+        """For each axis of the operation's output, or of an input, its sizes at the lengths that were traced."""
+        values = [(each.outputs[0] if of_input is None else each.inputs[of_input]) for each in self.plan.variants(op)]
+        return axes_of([value.shape for value in values])
+
+    def note(self, x: str, sizes: Sequence[Sizes], lead: int | None = None) -> None:
+        """Note that sizes that vary can be read off a value, which has so many axes before those of a sample."""
+        lead = len(self.lead) if lead is None else lead
+        for axis, each in enumerate(sizes):
+            if varies(each):
+                self._places.setdefault(each, (x, lead + axis))
+
+    def length(self, sizes: Sizes, at: str) -> str | None:
+        """The name of a size that varies, as an integer (1,); None if no value so far has such an axis."""
+        if sizes not in self._lengths and sizes in self._places:
+            x, axis = self._places[sizes]
+            place = self.integers("axis", axis)
+            self._lengths[sizes] = self.node("Gather", self.node("Shape", x, at=at), place, at=at, axis=0)
+        return self._lengths.get(sizes)
+
+    @property
+    def lead(self) -> list[int]:
+        """The axes before those of a sample, of the batch or of replicas and batch, in a Reshape that keeps them."""
+        return [0] if self.plan.members is None else [0, 0]
+
+    def shape(self, op: Op, name: str, lead: Sequence[int], sizes: Sequence[Sizes], at: str, infer: bool = True) -> str:
+        """The name of a shape: the axes `lead`, then axes of these sizes.
+
+        infer  whether one axis may be left to be found out, as in a Reshape
+        """
+        vary, free = sum(map(varies, sizes)), int(infer) - lead.count(-1)
+        if not vary or vary <= free:
+            return self.integers(f"{at}{name}", *lead, *(-1 if varies(each) else each[0] for each in sizes))
+        parts = [self.integers(f"{at}{name}", *lead)]
+        for each in sizes:
+            found = self.length(each, at) if varies(each) else self.integers(f"{at}{name}", each[0])
+            free -= found is None
+            parts.append(self.integers(f"{at}{name}", -1) if found is None else found)
+        if free < 0:
+            raise refused(op, "the size of one of its axes cannot be read off another value")
+        return self.node("Concat", *parts, at=at, axis=0)
+
+    def check_fixed(self, op: Op, why: str, sizes: Sequence[Sizes] | None = None) -> None:
+        """Raise ArgumentError if the sizes of the operation's first input, or these, vary."""
+        if any(map(varies, self.sizes(op, 0) if sizes is None else sizes)):
+            raise refused(op, why)
+
     def finish(self, values: Sequence[str], outputs: Sequence[str]) -> None:
         """Rename the final values to the outputs' names."""
         if len(values) == 1 and self.nodes and self.nodes[-1].output[0] == values[0]:
@@ -135,7 +186,11 @@ class OnnxGraph:
                 self.node("Expand", x, self.integers(f"{at}replicas", *shape), at=at) if value in alike else x
                 for x, value in zip(inputs, op.inputs, strict=True)
             ]
-        return self._rules[op.kind](self, op, at, *inputs)
+        found = self._rules[op.kind](self, op, at, *inputs)
+        outputs = zip(*(each.outputs for each in self.plan.variants(op)), strict=True)
+        for x, values in zip([found] if isinstance(found, str) else found, outputs, strict=True):
+            self.note(x, axes_of([value.shape for value in values]))
+        return found
 
     def _with_batch(self, graph: Graph, op: Op, at: str, inputs: list[str]) -> list[str]:
         """The inputs of a Concat, with those that are the same for every sample repeated for the batch."""

@@ -6,22 +6,23 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from lamp.errors import ArgumentError, DTypeError, ExportError, NotTraceable
+from lamp.errors import ArgumentError, DTypeError, ExportError, LampError, NotTraceable, ShapeError
 from lamp.graph import BATCH, Graph, Op, Shape, Value
 from lamp.interop.expressions import formula_of
+from lamp.interop.input_shapes import checked_dtypes, checked_shapes, guessed_shapes
+from lamp.interop.lengths import FIX, TRACED, Lengths, Named, Sizes, axes_of, names_in, values_of, varies, with_lengths
 from lamp.interop.scaling import Scaling, scaling_of
 from lamp.losses import Loss
 from lamp.module import Module
-from lamp.nn import Activation, Dropout, Identity, Linear, LogSoftmax, PReLU, Sequential, Softmax
+from lamp.nn import Sequential
 from lamp.overrides import is_lamps
 from lamp.parameter import Parameter
 from lamp.paths import describe, path_of
@@ -29,8 +30,6 @@ from lamp.replicas import Population
 from lamp.studies import Ensemble
 from lamp.tracing import trace
 from lamp.trees import flat
-
-SHAPE_STAYS = (Activation, PReLU, Softmax, LogSoftmax, Dropout, Identity)
 
 Written = TypeVar("Written")
 
@@ -45,6 +44,8 @@ class Predictor:
     graphs    the graph of the network and, for an ensemble, that of its probabilities, each after the prefix of its
               modules' paths. They take inputs (n, ...), or (K, n, ...) in a population, and end before the mean
     standard  the scaling of each input; `own`, that of each output
+    left_out  the places of the network's arguments that are None
+    lengths   the graphs at several lengths, if axes of the inputs may have any; `graphs` are those at the first ones
 
     `predictor(*inputs)` computes the outputs for inputs (n, ...) with lamp's modules.
     """
@@ -53,8 +54,10 @@ class Predictor:
     members: int | None
     graphs: tuple[tuple[str, Graph], ...]
     dtype: torch.dtype
-    standard: tuple[Scaling | None, ...]
-    own: tuple[Scaling | None, ...]
+    standard: tuple[Scaling | None, ...] = ()
+    own: tuple[Scaling | None, ...] = ()
+    left_out: tuple[int, ...] = ()
+    lengths: Lengths | None = None
 
     @property
     def inputs(self) -> tuple[Value, ...]:
@@ -68,16 +71,34 @@ class Predictor:
         return tuple(replace(value, rows=before * value.rows) for value in self.graphs[-1][1].outputs)
 
     @property
+    def input_sizes(self) -> list[list[Sizes]]:
+        """For each axis of each input its sizes at the lengths that were traced: one if no length is variable."""
+        several = [[value] for value in self.inputs] if self.lengths is None else self.lengths.inputs()
+        return [axes_of([value.shape for value in values]) for values in several]
+
+    @property
+    def output_sizes(self) -> list[list[Sizes]]:
+        """For each axis of each output likewise."""
+        several = [[value] for value in self.outputs] if self.lengths is None else self.lengths.outputs()
+        return [axes_of([value.shape for value in values]) for values in several]
+
+    def variants(self, op: Op) -> tuple[Op, ...]:
+        """The operation at each of the lengths that were traced."""
+        return (op,) if self.lengths is None else self.lengths.of(op)
+
+    @property
     def parameters(self) -> list[Parameter]:
         """Each parameter once."""
         return list(dict.fromkeys(each for _, graph in self.graphs for each in graph.parameters))
 
     def __call__(self, *inputs: Tensor) -> Any:
         """The output for inputs (n, ...), float32, float64 or indices; a tuple of several."""
-        given = [
+        given: list[Any] = [
             x if each is None else each.standard(x.movedim(value.batch, 0)).movedim(0, value.batch)
             for x, each, value in zip(inputs, self.standard, self.inputs, strict=True)
         ]
+        for place in self.left_out:
+            given.insert(place, None)
         found = self.model(*given)
         several = tuple(y for y in flat(found) if y is not None)  # as attention's weights that nobody asked for
         if len(several) != len(self.own) or not all(isinstance(y, Tensor) for y in several):
@@ -159,6 +180,7 @@ def predictor(
     input_scaling: Any = None,
     output_scaling: Any = None,
     dtype: torch.dtype | None = None,
+    input_dtype: Any = None,
 ) -> Predictor:
     """The Predictor of a network, a population (the mean of its outputs) or an ensemble (its predictions).
 
@@ -182,19 +204,67 @@ def predictor(
     dtype = _precision([network, *others], dtype)
     for part in (network, *others):
         part.to(dtype)
-    shapes = _guessed_shapes(network) if input_shape is None else _checked_shapes(input_shape)
-    given = [Value(0, shape, dtype) for shape in shapes]
-    graph = _graph(network, kinds, given)
-    if graph.index_limits.keys() & set(graph.inputs):
-        of_indices = [value in graph.index_limits for value in graph.inputs]
-        given = [replace(x, dtype=torch.int64) if index else x for x, index in zip(given, of_indices, strict=True)]
-        graph = _graph(network, kinds, given)
-    graphs = [("", graph)]
-    for part in others:
-        graphs.append(("probabilities.", _graph(part, kinds, graphs[0][1].outputs)))
-    made = Predictor(frozen, members, tuple(graphs), dtype, (), ())
-    standard = _scalings(input_scaling, made.inputs, "input_scaling")
-    return replace(made, standard=standard, own=_scalings(output_scaling, made.outputs, "output_scaling"))
+    shapes = guessed_shapes(network) if input_shape is None else checked_shapes(input_shape)
+    graphs, lengths = _traced([network, *others], kinds, shapes, checked_dtypes(input_dtype, shapes, dtype))
+    left_out = tuple(k for k, shape in enumerate(shapes) if shape is None)
+    named = list(zip(("", "probabilities."), graphs, strict=False))
+    made = Predictor(frozen, members, tuple(named), dtype, left_out=left_out, lengths=lengths)
+    standard = _scalings(input_scaling, made.inputs, made.input_sizes, "input_scaling")
+    own = _scalings(output_scaling, made.outputs, made.output_sizes, "output_scaling")
+    return replace(made, standard=standard, own=own)
+
+
+def _traced(
+    parts: list[Module], kinds: Collection[str], shapes: Sequence[Named | None], dtypes: Sequence[torch.dtype]
+) -> tuple[list[Graph], Lengths | None]:
+    """The graph of each part; with names in the shapes, at several lengths."""
+    names = names_in(shapes)
+    error: LampError | None = None  # of the first lengths, if the network does not take them
+    if not names:
+        return _graphs(parts, kinds, shapes, dtypes, {}), None
+    for unit in TRACED:
+        values = values_of(names, unit)
+        try:
+            found = [_graphs(parts, kinds, shapes, dtypes, each) for each in values]
+        except (ShapeError, ArgumentError) as at_these:
+            error = error or at_these
+            continue
+        return found[0], Lengths(names, values, tuple(zip(*found, strict=True)))
+    assert error is not None
+    if isinstance(error, ArgumentError):
+        raise error
+    raise ArgumentError(
+        f"this module cannot be exported for any length: {error.what}",
+        expected=error.expected,
+        got=error.got,
+        fix=FIX,
+        where=error.where,
+    )
+
+
+def _graphs(
+    parts: list[Module],
+    kinds: Collection[str],
+    shapes: Sequence[Named | None],
+    dtypes: Sequence[torch.dtype],
+    lengths: dict[str, int],
+) -> list[Graph]:
+    """The graph of each part at these lengths."""
+    given = [
+        None if shape is None else Value(0, with_lengths(shape, lengths), dtype)
+        for shape, dtype in zip(shapes, dtypes, strict=True)
+    ]
+    graphs = [_graph(parts[0], kinds, given)]
+    if graphs[0].index_limits.keys() & set(graphs[0].inputs):
+        inputs = iter(graphs[0].inputs)
+        given = [
+            x if x is None or next(inputs) not in graphs[0].index_limits else replace(x, dtype=torch.int64)
+            for x in given
+        ]
+        graphs = [_graph(parts[0], kinds, given)]
+    for part in parts[1:]:
+        graphs.append(_graph(part, kinds, graphs[0].outputs))
+    return graphs
 
 
 def _parts(model: Module | Ensemble) -> list[Module]:
@@ -231,7 +301,7 @@ def _in_use(module: Module) -> Any:
     return copy.deepcopy(module).to("cpu").eval()
 
 
-def _graph(model: Module, kinds: Collection[str], inputs: Iterable[Value]) -> Graph:
+def _graph(model: Module, kinds: Collection[str], inputs: Iterable[Value | None]) -> Graph:
     """The graph of evaluation. Raises ArgumentError, with the module, if it cannot be traced or exported."""
     try:
         graph = trace(model, *inputs, training=False, across=True)
@@ -280,45 +350,11 @@ def _precision(modules: list[Module], asked: torch.dtype | None) -> torch.dtype:
     return found.pop()
 
 
-def _guessed_shapes(model: Module) -> list[Shape]:
-    """The shape of one input sample, from the first Linear. Raises ArgumentError if that does not determine it."""
-    network = model.network if isinstance(model, Population) else model
-    asked = [each for each in inspect.signature(network.trace).parameters.values() if each.default is each.empty]
-    for module in network.modules() if len(asked) <= 2 else ():  # the tracer and one value
-        if isinstance(module, Linear):
-            return [(module.in_features,)]
-        if not isinstance(module, SHAPE_STAYS) and not any(True for _ in module.children()):
-            break
-    raise ArgumentError(
-        "the shape of the network's inputs is not known",
-        expected="input_shape, the shape of one sample, without the batch",
-        got="no Linear that takes the inputs" if len(asked) <= 2 else "a network of several inputs",
-        fix="for example, input_shape=(28, 28), or [(3,), (5,)] for two inputs",
-    )
-
-
-def _checked_shapes(given: Any) -> list[Shape]:
-    """The shape of each input."""
-
-    def is_shape(shape: Any) -> bool:
-        return isinstance(shape, tuple | list) and all(isinstance(n, int) and n > 0 for n in shape)
-
-    if is_shape(given):
-        return [tuple(given)]
-    if isinstance(given, tuple | list) and all(map(is_shape, given)):
-        return list(map(tuple, given))
-    raise ArgumentError(
-        "input_shape is not a shape",
-        expected="the sizes of one sample's axes, without the batch, such as (28, 28); a list of such for many inputs",
-        got=repr(given),
-        fix="(784,) for 784 features: a tuple",
-    )
-
-
-def _scalings(given: Any, values: tuple[Value, ...], name: str) -> tuple[Scaling | None, ...]:
-    """The scaling of each value."""
+def _scalings(given: Any, values: tuple[Value, ...], sizes: list[list[Sizes]], name: str) -> tuple[Scaling | None, ...]:
+    """The scaling of each value. It is the same along an axis of any length."""
+    shapes = [tuple(1 if varies(each) else each[0] for each in of_value) for of_value in sizes]
     if len(values) == 1:
-        return (_scaling(given, values[0], name),)
+        return (_scaling(given, values[0], shapes[0], name),)
     each = [None] * len(values) if given is None else given
     if not isinstance(each, list) or len(each) != len(values) or any(not isinstance(x, tuple | None) for x in each):
         raise ArgumentError(
@@ -327,15 +363,15 @@ def _scalings(given: Any, values: tuple[Value, ...], name: str) -> tuple[Scaling
             got=repr(given),
             fix=f"{name}=[(mean, scale), None], for example",
         )
-    return tuple(_scaling(x, value, name) for x, value in zip(each, values, strict=True))
+    return tuple(_scaling(x, value, shape, name) for x, value, shape in zip(each, values, shapes, strict=True))
 
 
-def _scaling(given: Any, value: Value, name: str) -> Scaling | None:
+def _scaling(given: Any, value: Value, shape: Shape, name: str) -> Scaling | None:
     if given is not None and not value.dtype.is_floating_point:
         raise ArgumentError(
-            f"{name} is given for indices",
-            expected="None: indices are not scaled",
+            f"{name} is given for {'a mask' if value.dtype is torch.bool else 'indices'}",
+            expected="None: only numbers are scaled",
             got=repr(given),
             fix=f"leave {name} out, or set None for this one",
         )
-    return scaling_of(given, value.shape, name)
+    return scaling_of(given, shape, name)

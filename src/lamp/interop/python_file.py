@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import torch
 
+from lamp.errors import ArgumentError
 from lamp.interop.agreement import check_agreement
 from lamp.interop.predictor import predictor
 from lamp.interop.python_rules import RULES
@@ -33,6 +34,7 @@ def to_python(
     input_scaling: Any = None,
     output_scaling: Any = None,
     dtype: torch.dtype | None = None,
+    input_dtype: torch.dtype | Sequence[torch.dtype | None] | None = None,
 ) -> Path:
     """Write a network to a Python file that needs only numpy and has a function predict(x). Returns the path.
 
@@ -44,9 +46,11 @@ def to_python(
     input_scaling   (mean, scale): predict takes x, and passes (x - mean) / scale to the network
     output_scaling  (mean, scale): the network returns z, and predict returns z scale + mean
     dtype           torch.float32 or torch.float64; by default that of the parameters, or float32 without parameters
+    input_dtype     torch.bool for a mask; by default the input is numbers, or indices if an Embedding looks it up
 
     predict takes an array (n, *input_shape), or anything that numpy converts to one, and returns an array (n, ...).
     With several inputs, input_shape is a list of shapes and predict takes several arrays; several outputs are a tuple.
+    None in the place of a shape leaves an argument of forward out; input_dtype is a list, too.
 
     The file contains the operations that `lamp.trace` shows, also those of your own modules with a `trace`. An
     activation is a function with its formula. This holds for your own activations too, if their `sigma` uses only the
@@ -58,7 +62,14 @@ def to_python(
     Raises ExportError if the outputs differ; ArgumentError for a module that cannot be exported, with its path;
     DTypeError for other precisions; CheckpointError if the file cannot be written.
     """
-    plan = predictor(model, RULES, input_shape, input_scaling, output_scaling, dtype)
+    plan = predictor(model, RULES, input_shape, input_scaling, output_scaling, dtype, input_dtype)
+    if plan.lengths is not None:
+        raise ArgumentError(
+            "a Python file takes inputs of one size",
+            expected="numbers in input_shape",
+            got=f"{', '.join(plan.lengths.names)}, for any length",
+            fix='lamp.to_onnx(model, path, input_shape=("length", 16)) writes a file for any length',
+        )
     text = Script(plan, as_path(path).stem, RULES).text()
 
     def write(file: IO[bytes]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,16 +29,9 @@ STORED = '''def stored(text, *shape):
     return np.frombuffer(base64.b64decode(text), "<f{size}").astype(np.{dtype}).reshape(shape)'''
 VARIABLES = ("x", "y", "z", "u", "v", "w")  # names of variables in predict
 RESERVED = (
-    "base64",
-    "erf",
-    "log_softmax",
-    "np",
-    "over_rms",
-    "predict",
-    "sigmoid",
-    "softmax",
-    "standardised",
-    "stored",
+    *("base64", "np", "predict", "stored", "erf", "sigmoid", "softmax", "log_softmax", "standardised", "over_rms"),
+    *("gated", "pairs", "cosine", "distance", "recurrence", "parts", "convolved", "spread", "pooled", "along"),
+    *("largest", "gathered"),
     *VARIABLES,
 )
 
@@ -131,6 +125,8 @@ class Script:
         """The lines that make an array of an input."""
         if value.dtype.is_floating_point:
             return [f"{name} = np.asarray({name}, dtype=np.{self.dtype})"]
+        if value.dtype is torch.bool:
+            return [f"{name} = np.asarray({name}, dtype=np.bool_)"]
         return [
             f"{name} = np.asarray({name})",
             f'if {name}.dtype.kind not in "iu":',
@@ -167,21 +163,22 @@ class Script:
     def _line(self, name: str, computed: str, comment: str = "") -> None:
         self.lines.append(f"{name} = {computed}" + (f"  # {comment}" if comment else ""))
 
-    def _operation(self, graph: Graph, op: Op, path: str, inputs: list[str]) -> str:
-        """Write the line of an operation. Returns the variable of its output, if possible one that is free again."""
+    def _operation(self, graph: Graph, op: Op, path: str, inputs: list[str]) -> Any:
+        """Write the line of an operation. Returns the variable of its output, if possible one that is free again; a
+        tuple of several."""
         computed = self._rules[op.kind](self, op, path, *self._of_each_sample(graph, op, inputs))
         later = graph.ops[graph.ops.index(op) + 1 :]
         needed = {value for each in later for value in each.inputs}.union(graph.outputs)
         done = list(dict.fromkeys(x for x, value in zip(inputs, op.inputs, strict=True) if value not in needed))
-        self._free = done[1:] + self._free
-        name = done[0] if done else self._variable()
+        names = [done.pop(0) if done else self._variable() for _ in op.outputs]
+        self._free = done + self._free
         lead = [] if self.plan.members is None else [self.plan.members]
-        stays = [value.shape for value in op.inputs[:1]] == [op.output.shape]
-        rows = "1" if op.output in without_batch(graph) else _rows(op.output)
-        self._line(name, computed, "" if stays else _shape(*lead, rows, op.output.shape))
-        if op.output not in needed:
-            self._free.insert(0, name)
-        return name
+        stays = [value.shape for value in op.inputs[:1]] == [value.shape for value in op.outputs]
+        same = without_batch(graph)
+        shapes = [_shape(*lead, "1" if value in same else _rows(value), value.shape) for value in op.outputs]
+        self._line(", ".join(names), computed, "" if stays else ", ".join(shapes))
+        self._free = [name for name, value in zip(names, op.outputs, strict=True) if value not in needed] + self._free
+        return names[0] if len(names) == 1 else tuple(names)
 
     def _variable(self) -> str:
         return self._free.pop(0) if self._free else identifier("x", self._taken)
@@ -211,11 +208,21 @@ class Script:
             self.arrays[name] = array_text(given.numpy(), self.dtype)
         return self._held[key]
 
+    def listed(self, name: str, entries: list[str]) -> str:
+        """The name of a list, with an entry per line."""
+        name = identifier(name, self._taken)
+        self.arrays[name] = "\n".join(["[", *(f"    {entry}," for entry in entries), "]"])
+        return name
+
     def function(self, name: str, result: Expression, doc: str, arguments: str = "x") -> str:
         """The name of a function that computes the expression. Equal functions are written once."""
         lines, returned = expression_text(result)
         for each in sorted(functions_used(result)):
             self.composed(each)
+        return self.written(name, arguments, doc, lines, returned)
+
+    def written(self, name: str, arguments: str, doc: str, lines: list[str], returned: str) -> str:
+        """The name of a function with these lines. Equal functions are written once."""
         key = ("function", name, *lines, returned)
         if key not in self._held:
             self._held[key] = name = identifier(name, self._taken)

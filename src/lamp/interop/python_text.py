@@ -40,7 +40,14 @@ def is_one_operation(result: Expression) -> bool:
 
 def expression_text(result: Expression) -> tuple[list[str], str]:
     """An expression as Python: lines that name parts which are used several times, and the text of the result."""
-    everything = in_order(result)
+    lines, (text,) = expression_texts(result)
+    return lines, text
+
+
+def expression_texts(*results: Expression) -> tuple[list[str], list[str]]:
+    """Several expressions of the same names likewise."""
+    everything = in_order(*results)
+    outcomes = {id(result) for result in results}
     uses: dict[int, int] = {}
     for each in everything:
         for operand in each.operands:
@@ -51,12 +58,12 @@ def expression_text(result: Expression) -> tuple[list[str], str]:
     lines = []
     for each in everything:
         text = _operation_text(each, texts)
-        if each is not result and each.operation != "name" and uses[id(each)] > 1:
+        if each.operation != "name" and uses.get(id(each), 0) + (id(each) in outcomes) > 1:
             name = next(names)
             lines.append(f"{name} = {text[0]}")
             text = name, WHOLE
         texts[id(each)] = text
-    return lines, texts[id(result)][0]
+    return lines, [texts[id(result)][0] for result in results]
 
 
 def functions_used(result: Expression) -> set[str]:
@@ -123,7 +130,8 @@ def array_text(array: np.ndarray[Any, Any], dtype: str) -> str:
         numbers = np.array2string(array, separator=", ", formatter=form, max_line_width=WIDTH, threshold=array.size + 1)
         if "\n" not in numbers:
             return f"np.array({numbers}, dtype=np.{dtype})"
-        return "np.array(\n    " + numbers.replace("\n", "\n    ") + f",\n    dtype=np.{dtype},\n)"
+        lines = [line for line in numbers.split("\n") if line.strip()]
+        return "np.array(\n    " + "\n    ".join(lines) + f",\n    dtype=np.{dtype},\n)"
     raw = base64.b64encode(array.astype(array.dtype.newbyteorder("<")).tobytes()).decode("ascii")
     return "\n".join(['stored("""', *textwrap.wrap(raw, WIDTH), f'""", {", ".join(map(str, array.shape))})'])
 

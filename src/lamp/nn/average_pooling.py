@@ -61,7 +61,7 @@ class AveragePooling(WindowedPooling):
 
     def means_back(self, dy: Tensor, sizes: Sizes) -> Tensor:
         """dx (N, C, sizes...): each gradient divided by its window's count, and added at all places of the window."""
-        share = dy / self._counts(sizes, tuple(dy.shape[2:]), dy)
+        share = dy / self.counts(sizes, tuple(dy.shape[2:]), dy)
         rows, channels = dy.shape[:2]
         kernel, stride, padding, _ = self.windows()
         if kernel == stride and not any(padding):  # each place is in one window: copies
@@ -82,7 +82,7 @@ class AveragePooling(WindowedPooling):
             spread = torch.constant_pad_nd(spread, [each for n in reversed(missing) for each in (0, n)], 0.0)
         return spread.contiguous()
 
-    def _counts(self, sizes: Sizes, outputs: Sizes, like: Tensor) -> Any:
+    def counts(self, sizes: Sizes, outputs: Sizes, like: Tensor) -> Any:
         """What the sum of each window is divided by."""
         if self.divisor_override is not None:
             return self.divisor_override

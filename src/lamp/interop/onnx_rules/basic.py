@@ -68,8 +68,8 @@ def softmax(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
 
 
 def reshape(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
-    lead = [] if graph.plan.members is None else [0]  # as it is
-    return graph.node("Reshape", x, graph.integers(f"{at}shape", *lead, -1, *op.output.shape), at=at)
+    lead = graph.lead if op.inputs[0].rows == op.output.rows else [*graph.lead[1:], -1]
+    return graph.node("Reshape", x, graph.shape(op, "shape", lead, graph.sizes(op), at), at=at)
 
 
 def add(graph: OnnxGraph, op: Op, at: str, first: str, *others: str) -> str:

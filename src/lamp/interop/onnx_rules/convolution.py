@@ -37,10 +37,10 @@ def _windowed(graph: OnnxGraph, op: Op, at: str, x: str, operator: str, longer: 
     replicas, options = graph.plan.members, op.attributes
     forms = {name: each.data if replicas is None else each.data.flatten(0, 1) for name, each in op.parameters.items()}
     if replicas is not None:  # (K, n, C, ...)
-        channels, *of_value = op.inputs[0].shape
-        sizes = [n + added for n, added in zip(of_value, longer, strict=True)]
+        (channels, *_), *of_value = graph.sizes(op, 0)
+        sizes = [tuple(n + added for n in each) for each, added in zip(of_value, longer, strict=True)]
         x = graph.node("Transpose", x, at=at, perm=[1, 0, *range(2, len(sizes) + 3)])  # (n, K, C, ...)
-        x = graph.node("Reshape", x, graph.integers(f"{at}side_by_side", -1, replicas * channels, *sizes), at=at)
+        x = graph.node("Reshape", x, graph.shape(op, "side_by_side", [0, replicas * channels], sizes, at), at=at)
     y = graph.node(
         operator,
         x,
@@ -54,7 +54,7 @@ def _windowed(graph: OnnxGraph, op: Op, at: str, x: str, operator: str, longer: 
         **more,
     )
     if replicas is not None:
-        y = graph.node("Reshape", y, graph.integers(f"{at}apart", -1, replicas, *op.output.shape), at=at)
+        y = graph.node("Reshape", y, graph.shape(op, "apart", [0, replicas], graph.sizes(op), at), at=at)
         y = graph.node("Transpose", y, at=at, perm=[1, 0, *range(2, len(op.output.shape) + 2)])  # (K, n, out, ...)
     return y
 
@@ -68,6 +68,7 @@ def pad(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
         value = [graph.number(op.attributes["value"])] if mode == "constant" else []
         return graph.node("Pad", x, sides, *value, at=at, mode=ONNX_MODES[mode])
     for k in range(len(pads) // 2):  # ONNX has no such border: the numbers are gathered by their places
+        graph.check_fixed(op, f"its border of the mode {mode} is made of places", graph.sizes(op, 0)[-1 - k :][:1])
         places = padded(torch.arange(shape[-1 - k]), pads[2 * k : 2 * k + 2], mode)
         x = graph.node("Gather", x, graph.integers(f"{at}places", *places.tolist()), at=at, axis=lead - 1 - k)
     return x

@@ -18,9 +18,8 @@ def norm(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
     axes, eps, plan = op.attributes["axes"], op.attributes["eps"], graph.plan
     form: Callable[[Op, Parameter], Tensor] = per_last_axes
     if "groups" in op.attributes:
-        lead = [] if plan.members is None else [0]  # as it is
-        into = graph.integers(f"{at}groups", *lead, 0, op.attributes["groups"], -1)
-        back = graph.integers(f"{at}shape", *lead, -1, *op.output.shape)
+        into = graph.integers(f"{at}groups", *graph.lead, op.attributes["groups"], -1)
+        back = graph.shape(op, "shape", graph.lead, graph.sizes(op), at)
         x = standardised(graph, at, graph.node("Reshape", x, into, at=at), [-1], eps, centred=True)
         x, form = graph.node("Reshape", x, back, at=at), per_channel
     elif op.attributes["centred"] and plan.members is None and plan.dtype is torch.float32:  # its epsilon is float32
@@ -46,15 +45,13 @@ def standardised(graph: OnnxGraph, at: str, x: str, axes: Sequence[int], eps: fl
 
 def response_norm(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
     """x / (k + alpha (mean of x^2 in the window))^beta; ONNX's LRN has another window for even sizes."""
-    lead = [] if graph.plan.members is None else [0]  # as it is
-    flat = graph.integers(f"{at}channels", *lead, 0, op.output.shape[0], -1)
+    flat = graph.integers(f"{at}channels", *graph.lead, op.output.shape[0], -1)
     squares = graph.node("Reshape", graph.node("Mul", x, x, at=at), flat, at=at)
     d = graph.node("MatMul", graph.numbers(f"{at}windows", windows(op)), squares, at=at)
     d = graph.node("Add", d, graph.number(op.attributes["k"]), at=at)
     d = graph.node("Pow", d, graph.number(-op.attributes["beta"]), at=at)
-    return graph.node(
-        "Mul", x, graph.node("Reshape", d, graph.integers(f"{at}shape", *lead, -1, *op.output.shape), at=at), at=at
-    )
+    d = graph.node("Reshape", d, graph.shape(op, "shape", graph.lead, graph.sizes(op), at), at=at)
+    return graph.node("Mul", x, d, at=at)
 
 
 RULES: dict[str, Callable[..., str]] = {"Norm": norm, "BatchNorm": elementwise, "ResponseNorm": response_norm}

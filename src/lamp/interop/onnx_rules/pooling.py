@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from lamp.errors import ArgumentError
 from lamp.graph import Op
+from lamp.interop.arrays import counts_of_windows, places_of_adaptive
+from lamp.interop.lengths import refused, varies
 from lamp.interop.onnx_graph import OnnxGraph
 from lamp.nn.average_pooling import averages
-from lamp.paths import describe
 
 
 def max_pool(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
@@ -22,25 +22,44 @@ def max_pool(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
 
 def average_pool(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
     options = op.attributes
-    if options["ceil_mode"] or options["divisor_override"] is not None:
-        raise _refused(op, "onnxruntime counts the places of its windows in another way", "ceil_mode=False, no divisor")
-    more = {"count_include_pad": int(options["count_include_pad"])}
-    graph.check_in_float32(op, "AveragePool")
-    return _pooled(
-        graph, op, at, x, "AveragePool", options["kernel_size"], options["stride"], options["padding"], **more
-    )
+    if not options["ceil_mode"] and options["divisor_override"] is None:
+        counted = int(options["count_include_pad"])
+        return _averages(graph, op, at, x, options["padding"], count_include_pad=counted)
+    return graph.node("Mul", *_sums(graph, op, at, x, 1.0), at=at)
 
 
 def norm_pool(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
     """n times the mean of x^p, and the root of that."""
-    options = op.attributes
-    if options["ceil_mode"]:
-        raise _refused(op, "onnxruntime counts the places of its windows in another way", "ceil_mode=False")
-    graph.check_in_float32(op, "AveragePool")
-    p, n = float(options["p"]), float(torch.Size(options["kernel_size"]).numel())
+    p, n = float(op.attributes["p"]), float(torch.Size(op.attributes["kernel_size"]).numel())
     power = graph.node("Pow", x, graph.number(p), at=at)
-    mean = _pooled(graph, op, at, power, "AveragePool", options["kernel_size"], options["stride"], options["padding"])
-    return graph.node("Pow", graph.node("Mul", mean, graph.number(n), at=at), graph.number(1.0 / p), at=at)
+    if op.attributes["ceil_mode"]:
+        total = graph.node("Mul", *_sums(graph, op, at, power, n), at=at)
+    else:
+        mean = _averages(graph, op, at, power, op.attributes["padding"])
+        total = graph.node("Mul", mean, graph.number(n), at=at)
+    return graph.node("Pow", total, graph.number(1.0 / p), at=at)
+
+
+def _sums(graph: OnnxGraph, op: Op, at: str, x: str, factor: float) -> tuple[str, str]:
+    """The mean of each window with zeros beyond the edges, and what to multiply it by: factor n / count.
+
+    onnxruntime counts the places of a window that reaches beyond the padding in another way than torch.
+    """
+    graph.check_fixed(op, "it counts the places of its last windows")
+    kernel, stride, padding = (op.attributes[name] for name in ("kernel_size", "stride", "padding"))
+    each = zip(op.inputs[0].shape[1:], op.output.shape[1:], kernel, stride, padding, strict=True)
+    after = [max(0, (m - 1) * s + k - n - p) for n, m, k, s, p in each]
+    mean = _averages(graph, op, at, x, padding, after, count_include_pad=1)
+    counts = torch.as_tensor(counts_of_windows(op), dtype=torch.float64)
+    return mean, graph.numbers(f"{at}counts", factor * torch.Size(kernel).numel() / counts)
+
+
+def _averages(
+    graph: OnnxGraph, op: Op, at: str, x: str, padding: Sequence[int], after: Sequence[int] | None = None, **more: Any
+) -> str:
+    graph.check_in_float32(op, "AveragePool")
+    kernel, stride = op.attributes["kernel_size"], op.attributes["stride"]
+    return _pooled(graph, op, at, x, "AveragePool", kernel, stride, padding, after, **more)
 
 
 def adaptive_average_pool(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
@@ -48,6 +67,8 @@ def adaptive_average_pool(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
     sizes, outputs = op.inputs[0].shape[1:], op.output.shape[1:]
     lead = len(op.inputs[0].shape) - len(sizes) + (1 if graph.plan.members is None else 2)
     axes = lead + len(sizes)
+    if any(map(varies, graph.sizes(op, 0))):
+        return _over_all(graph, op, at, x, "ReduceMean")
     for k, (n, m) in enumerate(zip(sizes, outputs, strict=True)):
         order = [axis for axis in range(axes) if axis != lead + k] + [lead + k]
         back = [order.index(axis) for axis in range(axes)]
@@ -59,10 +80,25 @@ def adaptive_average_pool(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
 
 def adaptive_max_pool(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
     sizes, outputs = op.inputs[0].shape[1:], op.output.shape[1:]
-    if any(n % m for n, m in zip(sizes, outputs, strict=True)):
-        raise _refused(op, "ONNX has no pool with windows of several sizes", f"an output_size that divides {sizes}")
+    if any(map(varies, graph.sizes(op, 0))):
+        return _over_all(graph, op, at, x, "ReduceMax")
+    if any(n % m for n, m in zip(sizes, outputs, strict=True)):  # windows of several sizes: their places are gathered
+        first = graph.plan.axis(1)
+        for k, (n, m) in enumerate(zip(sizes, outputs, strict=True)):
+            places = graph.numbers(f"{at}windows", places_of_adaptive(n, m))
+            windows = graph.node("Gather", x, places, at=at, axis=first + k)
+            x = graph.node("ReduceMax", windows, at=at, axes=[first + k + 1], keepdims=0)
+        return x
     kernel = [n // m for n, m in zip(sizes, outputs, strict=True)]
     return _pooled(graph, op, at, x, "MaxPool", kernel, kernel, [0] * len(kernel))
+
+
+def _over_all(graph: OnnxGraph, op: Op, at: str, x: str, operator: str) -> str:
+    """One window that covers each axis, whatever its size."""
+    axes = range(len(graph.lead) + 1, len(graph.lead) + len(op.output.shape))
+    if set(op.output.shape[1:]) != {1}:
+        raise refused(op, "the sizes of its windows depend on it")
+    return graph.node(operator, x, at=at, axes=list(axes), keepdims=1)
 
 
 def _pooled(
@@ -74,30 +110,21 @@ def _pooled(
     kernel: Sequence[int],
     stride: Sequence[int],
     padding: Sequence[int],
+    after: Sequence[int] | None = None,
     **more: Any,
 ) -> str:
-    """The operator; the replicas of a population are further samples of one batch."""
+    """The operator, with so many places before each axis and after it; replicas are further samples of one batch."""
     replicas = graph.plan.members
     if replicas is not None:  # (K, n, C, ...), or (1, n, C, ...) where all replicas share the value
-        x = graph.node("Reshape", x, graph.integers(f"{at}in_one_batch", -1, *op.inputs[0].shape), at=at)
-    y = graph.node(
-        operator, x, at=at, kernel_shape=list(kernel), strides=list(stride), pads=[*padding, *padding], **more
-    )
+        x = graph.node("Reshape", x, graph.shape(op, "in_one_batch", [-1], graph.sizes(op, 0), at), at=at)
+    pads = [*padding, *(padding if after is None else after)]
+    y = graph.node(operator, x, at=at, kernel_shape=list(kernel), strides=list(stride), pads=pads, **more)
     if replicas is None:
         return y
     alike = any(op.output in values for values in (graph.plan.alike(each) for _, each in graph.plan.graphs))
     lead = 1 if alike else replicas
-    return graph.node("Reshape", y, graph.integers(f"{at}of_replicas", lead, -1, *op.output.shape), at=at)
-
-
-def _refused(op: Op, why: str, expected: str) -> ArgumentError:
-    return ArgumentError(
-        f"this module cannot be exported: {why}",
-        expected=expected,
-        got=describe(op.module),
-        fix="choose sizes that leave no rest",
-        where=f"{op.path}: {describe(op.module)}" if op.path else describe(op.module),
-    )
+    graph.note(y, graph.sizes(op), lead=1)
+    return graph.node("Reshape", y, graph.shape(op, "of_replicas", [lead, -1], graph.sizes(op), at), at=at)
 
 
 RULES: dict[str, Callable[..., str]] = {

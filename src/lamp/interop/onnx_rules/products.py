@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 
 from lamp.graph import Op
-from lamp.interop.arrays import offsets
+from lamp.interop.arrays import bilinear_matrix, offsets
 from lamp.interop.onnx_graph import OnnxGraph
 
 
@@ -29,6 +29,7 @@ def negative(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
 
 def gate(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
     axis, half = op.attributes["axis"], op.output.shape[op.attributes["axis"]]
+    graph.check_fixed(op, "it divides the axis in two", graph.sizes(op)[axis : axis + 1])
     place = graph.integers(f"{at}axis", graph.plan.axis(axis))
     ends = [graph.integers(f"{at}ends", k) for k in (0, half, 2 * half)]
     a, b = (graph.node("Slice", x, *pair, place, at=at) for pair in (ends[:2], ends[1:]))
@@ -37,16 +38,12 @@ def gate(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
 
 def bilinear(graph: OnnxGraph, op: Op, at: str, x1: str, x2: str) -> str:
     """All products of a sample in one row, times the weight as a matrix."""
-    weight, (_, shape2) = op.parameters["weight"], [value.shape for value in op.inputs]
-    lead = [0] if graph.plan.members is None else [0, 0]
+    weight, before = op.parameters["weight"], graph.sizes(op, 1)[:-1]
     column = graph.node("Unsqueeze", x1, graph.integers("last", -1), at=at)
     row = graph.node("Unsqueeze", x2, graph.integers("last but one", -2), at=at)
-    ends = graph.integers(f"{at}row", *lead, *shape2[:-1], math.prod(weight.shape[-2:]))
+    ends = graph.shape(op, "row", graph.lead, [*before, (math.prod(weight.shape[-2:]),)], at)
     z = graph.node("Reshape", graph.node("Mul", column, row, at=at), ends, at=at)
-    matrix = weight.data.flatten(-2).mT  # (in1 in2, out), or (K, in1 in2, out)
-    if weight.replicas is not None:
-        matrix = matrix.reshape(weight.replicas, *(1,) * (len(shape2) - 1), *matrix.shape[1:])
-    y = graph.node("MatMul", z, graph.parameter(f"{at}weight", weight, matrix), at=at)
+    y = graph.node("MatMul", z, graph.parameter(f"{at}weight", weight, bilinear_matrix(op)), at=at)
     bias = offsets(op)
     return y if bias is None else graph.node("Add", y, graph.parameter(f"{at}bias", op.parameters["bias"], bias), at=at)
 

@@ -107,6 +107,7 @@ def _stacked_weights(graph: OnnxGraph, at: str, of_directions: list[Weights], re
 def _step_by_step(graph: OnnxGraph, op: Op, at: str, x: str, first: Sequence[str]) -> tuple[str, ...]:
     """The layers along x (..., n, T, features), each step as nodes of its own."""
     module: Any = op.module
+    graph.check_fixed(op, "onnxruntime has no operator for it in float64 or with proj_size, so each step is written")
     directions = 2 if module.bidirectional else 1
     initial = [graph.split(each, *[1] * (module.num_layers * directions), axis=-2, at=at) for each in first]
     last: list[list[str]] = []

@@ -1,4 +1,4 @@
-"""The rules for Gather, Reduce and Select."""
+"""The rules for Gather, Reduce, Select and Exclude."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from lamp.graph import Op
 from lamp.interop.arrays import table
+from lamp.interop.lengths import refused
 from lamp.interop.onnx_graph import OnnxGraph
 
 
@@ -28,13 +29,25 @@ def reduce(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
 
 
 def select(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
-    axis = graph.plan.axis(op.attributes["axis"])
-    one = graph.node("Gather", x, graph.integers("index", op.attributes["index"]), at=at, axis=axis)
+    axis, index = graph.plan.axis(op.attributes["axis"]), op.attributes["index"]
+    variants = graph.plan.variants(op)
+    if len({each.attributes["index"] for each in variants}) > 1:  # a place that is counted from the end
+        ends = {each.attributes["index"] - each.inputs[0].shape[op.attributes["axis"]] for each in variants}
+        if len(ends) > 1:
+            raise refused(op, "its place is neither counted from the beginning nor from the end")
+        (index,) = ends
+    one = graph.node("Gather", x, graph.integers("index", index), at=at, axis=axis)
     return graph.node("Squeeze", one, graph.integers("axis", axis), at=at)
+
+
+def exclude(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
+    """-inf where a mask of booleans is true, else 0."""
+    return graph.node("Where", x, graph.number(float("-inf")), graph.number(0.0), at=at)
 
 
 RULES: dict[str, Callable[..., str]] = {
     "Gather": gather,
     "Reduce": reduce,
     "Select": select,
+    "Exclude": exclude,
 }

@@ -1,4 +1,4 @@
-"""The rules of the Python export, one per kind of operation. A kind without one is refused by name."""
+"""The rules of the Python export for affine maps, activations, norms, embeddings, and for elements that move."""
 
 from __future__ import annotations
 
@@ -28,10 +28,6 @@ STANDARDISED = '''def standardised(x, axes, eps):
 OVER_RMS = '''def over_rms(x, axes, eps):
     """x divided by its root mean square along the axes."""
     return x / np.sqrt((x * x).mean(axes, keepdims=True) + eps)'''
-GATED = '''def gated(x, axis):
-    """The first half times the sigmoid of the second."""
-    a, b = np.split(x, 2, axis)
-    return a * sigmoid(b)'''
 
 
 def affine(script: Script, op: Op, path: str, x: str) -> str:
@@ -41,11 +37,6 @@ def affine(script: Script, op: Op, path: str, x: str) -> str:
     if bias is None:
         return product
     return f"{product} + {script.array(f'bias_{path}', bias, op.parameters['bias'], part)}"
-
-
-def matmul(script: Script, op: Op, path: str, x: str, y: str) -> str:
-    product = f"{x} @ {f'{y}.swapaxes(-1, -2)' if op.attributes.get('transposed') else y}"
-    return f"{product} * {op.attributes['scale']!r}" if "scale" in op.attributes else product
 
 
 def constant_(script: Script, op: Op, path: str) -> str:
@@ -83,6 +74,11 @@ def pad(script: Script, op: Op, path: str, x: str) -> str:
 def gather(script: Script, op: Op, path: str, x: str) -> str:
     weight = script.array(f"weight_{path}", table(op), op.parameters["weight"])
     return f"{weight}[{x}]" if script.plan.members is None else f"{weight}[:, {x}[0]]"
+
+
+def exclude(script: Script, op: Op, path: str, x: str) -> str:
+    """-inf where a mask of booleans is true, else 0."""
+    return f"np.where({x}, -np.inf, 0.0).astype(np.{script.dtype})"
 
 
 def reduce(script: Script, op: Op, path: str, x: str) -> str:
@@ -130,16 +126,6 @@ def response_norm(script: Script, op: Op, path: str, x: str) -> str:
     return f"{x} * ({windows_} @ {flat} ** 2 + {op.attributes['k']!r}).reshape({x}.shape) ** -{beta!r}"
 
 
-def negative(script: Script, op: Op, path: str, x: str) -> str:
-    return f"-{x}"
-
-
-def gate(script: Script, op: Op, path: str, x: str) -> str:
-    script.composed("sigmoid")
-    script.functions["gated"] = GATED
-    return f"gated({x}, axis={script.plan.axis(op.attributes['axis'])})"
-
-
 def permute(script: Script, op: Op, path: str, x: str) -> str:
     lead = range(1 if script.plan.members is None else 2)
     return f"{x}.transpose({', '.join(map(str, [*lead, *(script.plan.axis(axis) for axis in op.attributes['axes'])]))})"
@@ -165,9 +151,9 @@ def concat(script: Script, op: Op, path: str, *inputs: str) -> str:
 RULES: dict[str, Callable[..., str]] = {
     "Affine": affine,
     "Gather": gather,
+    "Exclude": exclude,
     "Reduce": reduce,
     "Select": select,
-    "MatMul": matmul,
     "Constant": constant_,
     "Expand": expand,
     "Pad": pad,
@@ -180,7 +166,5 @@ RULES: dict[str, Callable[..., str]] = {
     "Norm": norm,
     "BatchNorm": elementwise,
     "ResponseNorm": response_norm,
-    "Negative": negative,
-    "Gate": gate,
     "Permute": permute,
 }
