@@ -77,7 +77,7 @@ def _checker(hint: Any) -> Checker:
         return _checker_of_dict(hint, *map(_checker, arguments))
     if typing.is_typeddict(hint) or dataclasses.is_dataclass(hint):
         return lambda value, key: _misfit_of_keys(value, hint, key)
-    return _checker_of_value(hint, lambda value: _is_a(value, hint))
+    return _checker_of_value(hint, _of_class(hint))
 
 
 def _checker_of_value(hint: Any, fits: Callable[[Any], bool]) -> Checker:
@@ -114,7 +114,10 @@ def _checker_of_list(hint: Any, of_item: Checker) -> Checker:
     def checked(value: Any, key: str) -> Misfit | None:
         if not isinstance(value, list | tuple):
             return key, _told(hint), value
-        return next(filter(None, (of_item(item, f"{key}[{k}]") for k, item in enumerate(value))), None)
+        for k, item in enumerate(value):
+            if of_item(item, key):  # its own key is only written for a misfit
+                return of_item(item, f"{key}[{k}]")
+        return None
 
     return checked
 
@@ -124,8 +127,8 @@ def _checker_of_dict(hint: Any, of_name: Checker, of_item: Checker) -> Checker:
         if not isinstance(value, dict):
             return key, _told(hint), value
         for name, item in value.items():
-            if misfit := of_name(name, f"a key of {key}") or of_item(item, _below(key, name)):
-                return misfit
+            if of_name(name, key) or of_item(item, key):
+                return of_name(name, f"a key of {key}") or of_item(item, _below(key, name))
         return None
 
     return checked
@@ -141,8 +144,8 @@ def _misfit_of_keys(value: Any, hint: Any, key: str) -> Misfit | None:
             return _below(key, name), f"one of the keys {', '.join(checkers)}", value[name]
     for name, checker in checkers.items():
         if name in value:
-            if misfit := checker(value[name], _below(key, name)):
-                return misfit
+            if checker(value[name], key):
+                return checker(value[name], _below(key, name))
         elif name in needed:
             return key, f"a key {name!r}", value
     return None
@@ -163,13 +166,14 @@ def _keys_of(hint: Any) -> tuple[dict[str, Checker], set[str]]:
     return {name: _checker(each) for name, each in inner.items()}, needed
 
 
-def _is_a(value: Any, hint: Any) -> bool:
+def _of_class(hint: Any) -> Callable[[Any], bool]:
     """Whether a value is of a plain class; a bool is not a number, an int is also a float, and numbers are bounded."""
-    if hint is float and type(value) is int:
-        return value.bit_length() <= LARGEST_BITS
+    if hint is float:
+        return lambda value: value.bit_length() <= LARGEST_BITS if type(value) is int else isinstance(value, float)
     if hint is int:
-        return type(value) is int and abs(value) < LARGEST
-    return isinstance(value, _class_of(hint))
+        return lambda value: type(value) is int and abs(value) < LARGEST
+    wanted = _class_of(hint)
+    return lambda value: isinstance(value, wanted)
 
 
 def _class_of(hint: Any) -> Any:

@@ -111,6 +111,8 @@ class Cells:
     def first(self, count: int) -> list[str]:
         """The texts of the first rows that are not empty, at most `count` of them."""
         texts, places = self.text.head(count).to_list(), self.places
+        if (places[:count] >= 0).all():
+            return [texts[place] for place in places[:count].tolist()]
         return [texts[place] for place in places[places >= 0][:count].tolist()]
 
     def without(self, rows: Array) -> Cells:

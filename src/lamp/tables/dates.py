@@ -7,8 +7,9 @@ in any cell. Text of another form is not a date; it is never read as a different
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 PIVOT = 70  # years in two digits: 00 to 69 are 2000 to 2069, 70 to 99 are 1970 to 1999
 DIGIT = re.compile(r"\d")  # part of every date
+LETTER, ANY_DIGIT = re.compile("[a-z]"), str.maketrans("123456789", "0" * 9)
 DIGITS = re.compile(r"\d[-/.]\d{1,2}[-/.]\d")  # part of every date written in digits
 A_FEW = 20  # first values, one of which must match DIGITS
 LOOKED_AT = 200  # first values, by which most forms are ruled out quickly
@@ -243,21 +245,35 @@ def days(cells: Cells, form: str, missing: Sequence[str] = MISSING_WORDS) -> Arr
 
 # ---- how a column writes its dates -----------------------------------------------------------------------------------
 def likely(words: Sequence[str], forms: Iterable[str] = FORMS) -> list[str]:
-    """The forms that at least half of these words fit."""
-    some = [word.lower() for word in words]
-    few, found = [word for word in some[:5] if BEGIN.match(word) and DIGIT.search(word)], []
-    lines = "\n".join(word.replace("\n", "\0") for word in some) if few else ""
-    for form in forms if few else ():
-        pattern = compiled(form)
-        if any(map(pattern.match, few)) and len(pattern.findall(lines)) >= LIKELY * len(some):
-            found.append(form)
-    return found
+    """The forms that at least half of these words fit.
+
+    Words are compared without regard to which digits they hold, so that thousands of dates are a few comparisons.
+    """
+    few = [_shape(word) for word in words[:5] if BEGIN.match(word.lower()) and DIGIT.search(word)]
+    begun = [form for form in forms if any(_may_fit(form, shape) for shape in few)]
+    shapes = Counter(map(_shape, words)) if begun else Counter[str]()
+    least = LIKELY * len(words)
+    return [form for form in begun if sum(shapes[each] for each in shapes if _may_fit(form, each)) >= least]
+
+
+def _shape(word: str) -> str:
+    """A word in lower case, with 0 for each digit."""
+    return word.lower().translate(ANY_DIGIT)
+
+
+@lru_cache(maxsize=100_000)
+def _may_fit(form: str, shape: str) -> bool:
+    """Whether words of this shape may be dates of a form."""
+    return ("%b" not in form or not shape.isascii() or LETTER.search(shape) is not None) and bool(
+        compiled(form).match(shape)
+    )
 
 
 @cache
 def compiled(form: str) -> re.Pattern[str]:
-    """The compiled regular expression of a form, for lines with a word each; any word may be the day of the week."""
-    return re.compile(re.sub(r"\?P<\w+>", "?:", grammar(form).replace(WEEKDAY, A_WORD)), re.MULTILINE)
+    """The compiled regular expression of a form, for shapes of words; any word may be the day of the week."""
+    pattern = re.sub(r"\?P<\w+>", "?:", grammar(form).replace(WEEKDAY, A_WORD))
+    return re.compile(re.sub(r"\[1-\d\]", r"\\d", pattern))
 
 
 def best(cells: Cells, missing: Sequence[str] = MISSING_WORDS, order: str = "") -> tuple[str, int] | None:
