@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import lamp
-from tests.test_compiled_windows import network, trained_alike
+from lamp.compiler.kernel import forget
+from tests.test_compiled_windows import trained_alike
 
 NETWORKS = {
     "layer": ((4,), lambda: [lamp.Linear(4, 7), lamp.LayerNorm(7), lamp.Tanh()]),
@@ -20,6 +21,19 @@ NETWORKS = {
     "layer of images": ((2, 5, 4), lambda: [lamp.Conv2d(2, 3, 2), lamp.LayerNorm([4, 3]), lamp.ReLU()]),
     "groups": ((2, 5, 4), lambda: [lamp.Conv2d(2, 6, 2), lamp.GroupNorm(3, 6), lamp.ReLU(), lamp.MaxPool2d(2)]),
     "each channel": ((2, 5, 4), lambda: [lamp.Conv2d(2, 3, 2), lamp.InstanceNorm2d(3, affine=True), lamp.Tanh()]),
+    "each channel, tracked": (
+        (2, 5, 4),
+        lambda: [
+            lamp.Conv2d(2, 10, 2, bias=False),
+            lamp.InstanceNorm2d(10, affine=True, track_running_stats=True),
+            lamp.GELU(),
+            lamp.InstanceNorm2d(10, momentum=0.7, track_running_stats=True),
+        ],
+    ),
+    "tracked, without momentum": (
+        (2, 9),
+        lambda: [lamp.InstanceNorm1d(2, momentum=None, track_running_stats=True), lamp.Conv1d(2, 3, 2), lamp.Tanh()],
+    ),
     "residual": (
         (4,),
         lambda: [
@@ -61,17 +75,22 @@ def test_wide_rows():
     )
 
 
-def test_running_statistics_are_not_left_out():
-    """An InstanceNorm that keeps them changes with each batch, so it is not compiled."""
-    model = network((2, 5), lamp.Conv1d(2, 3, 2), lamp.InstanceNorm1d(3, track_running_stats=True))
-    with pytest.raises(lamp.ArgumentError, match="running statistics"):
-        lamp.fit(
-            model,
-            lamp.CrossEntropyLoss(),
-            lamp.SGD(model.parameters(), lr=0.1),
-            (torch.randn(6, 2, 5, dtype=torch.float64), torch.zeros(6, dtype=torch.int64)),
-            epochs=1,
-            batch_size=3,
-            engine="compiled",
-            progress=False,
-        )
+@pytest.mark.compiled
+@pytest.mark.parametrize("count", [None, 3])
+def test_validation_takes_the_running_statistics(count):
+    shape, make = NETWORKS["each channel, tracked"]
+    x = torch.randn(7, *shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    trained_alike(shape, make, count, validation=(x, torch.arange(7) % 3), metrics=[lamp.accuracy])
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize(("batch", "threads"), [(9, 2), (21, 1)])
+def test_parts_of_a_batch_have_one_mean_of_their_moments(batch, threads, monkeypatch):
+    """With vectors of 2 samples a batch has up to 4 parts, of which some may be empty in the last batch."""
+    monkeypatch.setenv("LAMP_VECTOR_BITS", "128")
+    monkeypatch.setattr("lamp.compiler.tiling.PART", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    forget()  # kernels in other parts
+    shape, make = NETWORKS["each channel, tracked"]
+    trained_alike(shape, make, samples=44, batch=batch)
+    forget()

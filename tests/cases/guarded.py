@@ -269,7 +269,9 @@ NETWORKS = {
     **{f"attention: {name}": row(test_compiled_attention.SHAPE, test_compiled_attention.NETWORKS[name]) for name in (
         "a layer, norm last", "a learned key and zeros", "causal", "repeated", "gates of features",
     )},
-    **{f"norms: {name}": row(*test_compiled_norms.NETWORKS[name]) for name in ("layer", "groups")},
+    **{f"norms: {name}": row(*test_compiled_norms.NETWORKS[name]) for name in (
+        "layer", "groups", "each channel, tracked",
+    )},
     **{f"inputs: {name}": with_inputs(name) for name in (
         "bags of indices", "a bilinear map", "padded sequences", "compared by the cosine along places",
         "compared by the largest difference",
@@ -294,7 +296,7 @@ ALONE = ("FeatureMajor", "FewSamples", "FewInputs")  # what computes a stage of 
 
 def wanted(kind: str) -> set[str]:
     """What must be among the kernels that are called."""
-    found = {*RULES, *IN_CHAINS, "ByBatch"}
+    found = {*RULES, *IN_CHAINS, "ByBatch", "BySample"}
     if kind == "networks":
         return found | {"networks", "sizes"}
     return found | {"samples", "parts", *ALONE} | ({"Products"} if host().products else set())

@@ -19,7 +19,7 @@ from lamp.compiler.coefficients import options_of
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Activation
-from lamp.nn.batch_norm import BatchNorm
+from lamp.nn.batch_norm import ChannelNorm
 from lamp.nn.dropout import RandomMask
 from lamp.optim import Optimizer
 from lamp.overrides import is_lamps, methods
@@ -70,7 +70,7 @@ def of_module(module: Module) -> Hashable:
         return (*written, module.network, module.sizes)
     apart = PASSING | COUNTERS if isinstance(module, RandomMask) else PASSING
     for name, value in vars(module).items():
-        if isinstance(module, BatchNorm) and isinstance(value, Buffer):
+        if isinstance(module, ChannelNorm) and isinstance(value, Buffer):
             written += (name, value)  # its numbers are loaded before each training
         elif name not in apart:
             written += (name, frozen(value))

@@ -25,7 +25,7 @@ def statistics_of(graph: Graph, replicas: int | None) -> tuple[dict[Buffer, int]
     offsets: dict[Buffer, int] = {}
     total = 0
     for op in graph.ops:
-        for buffer in op.buffers.values() if op.kind == "BatchNorm" else ():
+        for buffer in op.buffers.values() if op.kind in ("BatchNorm", "Norm") else ():
             if buffer not in offsets:
                 offsets[buffer] = total
                 total += _count(buffer) // (replicas or 1)

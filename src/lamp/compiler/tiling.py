@@ -17,6 +17,7 @@ from lamp.compiler.rules.batch_norm import ByBatch
 from lamp.compiler.rules.feature_major import FeatureMajor
 from lamp.compiler.rules.few_inputs import FewInputs, has_few_inputs
 from lamp.compiler.rules.few_samples import FewSamples, is_row_of_formulas
+from lamp.compiler.rules.instance_norm import BySample
 from lamp.compiler.rules.products import Products
 from lamp.compiler.rules.rule import ChunkRule, CouplingRule
 from lamp.compiler.stages import Plan, Stage
@@ -66,6 +67,13 @@ def _heads(plan: Plan, machine: Machine, lanes: int, batch: int) -> dict[Stage, 
         elif rows and stage is plan.stages[1] and inputs >= WIDE:
             heads[stage] = FeatureMajor()
     return heads
+
+
+def _coupling(stage: Stage) -> CouplingRule | None:
+    """How a stage is computed, if it couples the samples of a batch."""
+    if stage.attributes.get("by_batch"):
+        return ByBatch()
+    return BySample() if stage.attributes.get("tracks") else None
 
 
 def _takes_few_samples(plan: Plan, lanes: int, batch: int) -> bool:
@@ -161,7 +169,7 @@ def tiled(spec: KernelSpec, machine: Machine) -> Tiling:
     vectors = [_vectors_of(batch, lanes, one_network) for batch in spec.batches]
     work = 3 * plan.multiplications * max(spec.batches)
     heads = _heads(plan, machine, lanes, max(spec.batches)) if one_network else {}
-    couplings = {stage: ByBatch() for stage in plan.stages if stage.attributes.get("by_batch")}
+    couplings = {stage: rule for stage in plan.stages if (rule := _coupling(stage)) is not None}
     products = any(isinstance(rule, Products) for rule in heads.values())
     parts = 1
     if one_network and (plan.has_windows or couplings):  # their work is large beside the gradients that each part keeps

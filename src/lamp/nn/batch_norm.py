@@ -261,7 +261,7 @@ class ChannelNorm(Module):
             by_batch = tracer.training or self.running_mean is None
             return tracer.op("BatchNorm", self, [input], input.shape, **held, eps=self.eps, by_batch=by_batch)
         groups, axes = self.num_features, tuple(range(len(input.shape)))
-        held = {"parameters": own, "multiplications": 3 * size}
+        held = {"parameters": own, "buffers": dict(self._members(Buffer)), "multiplications": 3 * size}
         return tracer.op(
             "Norm", self, [input], input.shape, **held, axes=axes, groups=groups, centred=True, eps=self.eps
         )

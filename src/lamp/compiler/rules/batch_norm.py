@@ -96,14 +96,8 @@ class ByBatch(CouplingRule):
         code, (before,), given = block.code, stage.inputs, stage.attributes
         for first, together in block.tiles(given["channels"], TOGETHER):
             _keep_moments_of_batch(block, stage, batch, first, together)
-        if stage.statistics and is_first is None:
-            _move_statistics(block, stage)
-        elif stage.statistics:
-            with code.either(is_first) as (first_part, others):
-                with first_part:
-                    _move_statistics(block, stage)
-                with others:
-                    pass
+        if stage.statistics:
+            in_first_part(block, is_first, lambda: _move_statistics(block, stage))
         with code.loop(0, given["channels"]) as channel:
             mean, scale = (_kept(block, stage, what, channel) for what in (MEAN, SCALE))
             with code.loop(0, given["inner"]) as k, code.loop(0, columns) as s:
@@ -133,6 +127,18 @@ class ByBatch(CouplingRule):
                 dx = (dy - mean_dy - y * mean_share) * scale
                 give_gradients(block, before, unit, {s: block.counted([dx], [s])[0]})
         note_all_given(block, before)
+
+
+def in_first_part(block: ColumnBlock, is_first: Condition, write: Callable[[], None]) -> None:
+    """Write code that runs in the first part of the batch alone. is_first: None if there is only one part."""
+    if is_first is None:
+        write()
+        return
+    with block.code.either(is_first) as (first_part, others):
+        with first_part:
+            write()
+        with others:
+            pass
 
 
 # ---- moments ---------------------------------------------------------------------------------------------------------
@@ -174,8 +180,8 @@ def _keep_moments_of_batch(block: ColumnBlock, stage: Stage, batch: Batch, first
         return around.times_plus(code.lane(float(inner)), _kept(of, stage, COLUMN_SQUARES, code.plus(first, r), s))
 
     samples = code.number(block.arguments.batch)
-    means = [each / samples for each in _over_batch(block, batch, together, mean)]
-    for r, each in enumerate(_over_batch(block, batch, together, squares)):
+    means = [each / samples for each in over_batch(block, batch, together, mean)]
+    for r, each in enumerate(over_batch(block, batch, together, squares)):
         var, channel = each / (samples * float(inner)), code.plus(first, r)
         _keep(block, stage, MEAN, channel, means[r])
         _keep(block, stage, VAR, channel, var)
@@ -210,7 +216,7 @@ def _keep_means_of_batch(block: ColumnBlock, stage: Stage, batch: Batch, first: 
 
     n = _count(block, stage)
     for what, value in ((MEAN_DY, dy), (MEAN_SHARE, share)):
-        for r, each in enumerate(_over_batch(block, batch, together, value)):
+        for r, each in enumerate(over_batch(block, batch, together, value)):
             _keep(block, stage, what, code.plus(first, r), each / n)
 
 
@@ -224,7 +230,7 @@ def _over_positions(block: ColumnBlock, stage: Stage, together: int, value: Call
     return sums
 
 
-def _over_batch(
+def over_batch(
     block: ColumnBlock, batch: Batch, together: int, value: Callable[[ColumnBlock, int, Index], Lane]
 ) -> list[Lane]:
     """The sums of a value over all samples of the batch, for several channels.

@@ -18,9 +18,10 @@ from lamp.compiler.rules.chain import apply_chain, each_column, give_gradients, 
 from lamp.compiler.rules.rule import Rule, WeightedRule
 from lamp.compiler.stages import Stage
 from lamp.graph import Op
-from lamp.parameter import Buffer, Parameter
+from lamp.parameter import Parameter
 
 TOGETHER = 8  # weights whose gradients are summed together
+SCALE, MEAN, VAR = range(3)  # what is kept of each row; the last two where running statistics are tracked
 ROWS = 4  # rows that are standardised together: the additions of one row wait for each other
 
 
@@ -34,16 +35,20 @@ class Standardise(Rule):
     keeps_source = True
 
     def kept(self, stage: Stage) -> int:
-        """The scale of each row."""
-        return int(stage.attributes["rows"])
+        """The scale of each row; where running statistics are tracked, its mean and variance too."""
+        return int(stage.attributes["rows"]) * (3 if stage.attributes["tracks"] else 1)
 
     def forward(self, block: ColumnBlock, stage: Stage) -> None:
         code, (before,) = block.code, stage.inputs
         n = stage.attributes["n"]
         for rows, s in self._rows(block, stage):
-            means, scales = self._moments(block, stage, rows, s)
-            for row, scale in zip(rows, scales, strict=True):
-                block.keep_activation(code.plus(row, stage.kept_offset), s, scale)
+            means, variances = self._moments(block, stage, rows, s)
+            scales = [(each + stage.attributes["eps"]).rsqrt() for each in variances]
+            kept = {SCALE: scales, MEAN: means, VAR: variances} if stage.attributes["tracks"] else {SCALE: scales}
+            for what, of_rows in kept.items():
+                first = stage.kept_offset + what * stage.attributes["rows"]
+                for row, number in zip(rows, of_rows, strict=True):
+                    block.keep_activation(code.plus(row, first), s, number)
             with code.loop(0, n) as k:
                 for row, mean, scale in zip(rows, means, scales, strict=True):
                     unit = code.plus(code.times(row, n), k)
@@ -86,7 +91,7 @@ class Standardise(Rule):
     def _moments(
         self, block: ColumnBlock, stage: Stage, rows: list[Index], s: Index
     ) -> tuple[list[Lane | None], list[Lane]]:
-        """The mean of each row, None if it is not needed, and its s."""
+        """The mean of each row, None if it is not needed, and its variance around it."""
         code, (before,), n = block.code, stage.inputs, stage.attributes["n"]
         firsts = [code.plus(code.times(row, n), before.output_offset) for row in rows]
         zeros, means = [code.lane(0.0)] * len(rows), list[Lane | None]([None] * len(rows))
@@ -101,7 +106,7 @@ class Standardise(Rule):
                 x = block.activation(code.plus(first, k), s)
                 x = x if mean is None else x - mean
                 sums[r] = x.times_plus(x, sums[r])
-        return means, [(each * (1.0 / n) + stage.attributes["eps"]).rsqrt() for each in sums]
+        return means, [each * (1.0 / n) for each in sums]
 
 
 class Norm(WeightedRule):
@@ -111,11 +116,12 @@ class Norm(WeightedRule):
     """
 
     def prepared(self, op: Op, inputs: list[Stage]) -> list[Stage]:
-        if next(op.module._members(Buffer), None) is not None:
-            raise NotCompiled("is not compiled: it has running statistics", module=op.module)
         shape, given = op.inputs[0].shape, op.attributes
         rows = given.get("groups") or math.prod(shape[: len(shape) - len(given["axes"])])
         about = {"rows": rows, "n": math.prod(shape) // rows, "eps": given["eps"], "centred": given["centred"]}
+        if op.buffers and about["n"] == 1:
+            raise NotCompiled("is not compiled: one number per channel of a sample has no variance", module=op.module)
+        about |= {"tracks": bool(op.buffers), "momentum": vars(op.module).get("momentum")}
         return [Stage("Standardise", inputs, math.prod(shape), attributes=about)]
 
     def stage(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> Stage:
