@@ -13,6 +13,8 @@ import hypothesis
 import pytest
 import torch
 
+from tests.forked import Server
+
 # Files whose tests take more than 0.03 s each, or more than 2.4 s together (their imports too) where others test the
 # same. The fast tier, `pytest -m "not slow"`, leaves them out, and files that compile many kernels (test_compiled...).
 # It takes less than a minute on two cores.
@@ -143,6 +145,14 @@ def _same_start():
     torch.default_generator.manual_seed(0)
     if GPU:
         torch.cuda.manual_seed_all(0)
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory):
+    """The beginning of a command line that starts a program as `sys.executable` does, but at once."""
+    server = Server(str(tmp_path_factory.mktemp("forked") / "socket"))
+    yield server.python
+    server.close()
 
 
 def _name(path):

@@ -9,10 +9,11 @@ import pytest
 import lamp
 
 
-def run(*arguments, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "lamp", *arguments], capture_output=True, text=True, timeout=120, cwd=cwd, check=False
-    )
+@pytest.fixture
+def run(python):
+    """Runs a command in a process of its own."""
+    options = {"capture_output": True, "text": True, "timeout": 120, "check": False}
+    return lambda *arguments: subprocess.run([*python, "-m", "lamp", *arguments], **options)
 
 
 def in_process(arguments, capsys):
@@ -35,7 +36,7 @@ def test_help_and_version_do_not_import_torch():
         assert said in done.stdout
 
 
-def test_each_command_has_examples():
+def test_each_command_has_examples(run):
     for command in ("bench", "disk", "reproduce"):
         done = run(command, "--help")
         assert done.returncode == 0
@@ -93,14 +94,14 @@ def test_disk_is_reproducible(tmp_path, capsys):
     assert results[0]["seeds"] == [4]
 
 
-def test_unknown_label_names_the_known():
+def test_unknown_label_names_the_known(run):
     done = run("reproduce", "lamp-2020")
     assert done.returncode == 2
     assert "'lamp-2020' is not one of" in done.stderr
     assert "torchlike-2019" in done.stderr
 
 
-def test_folder_that_cannot_be(tmp_path):
+def test_folder_that_cannot_be(run, tmp_path):
     (tmp_path / "file").write_text("in the way")
     done = run("disk", "--out", str(tmp_path / "file" / "folder"))
     assert done.returncode == 2
@@ -108,14 +109,14 @@ def test_folder_that_cannot_be(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_bad_numbers():
+def test_bad_numbers(run):
     for arguments in (("disk", "--runs", "0"), ("disk", "--epochs", "x"), ("reproduce", "--runs", "-1")):
         done = run(*arguments)
         assert done.returncode == 2
         assert "Invalid value" in done.stderr
 
 
-def test_bench_lists_the_rows_of_a_clone(tmp_path):
+def test_bench_lists_the_rows_of_a_clone(run):
     done = run("bench")
     assert done.returncode == 0, done.stderr
     assert "row10" in done.stdout

@@ -254,8 +254,8 @@ def test_what_falls_short(classes, metric, value, guessing, short):
     assert Outcome.falls_short.fget(outcome) == short  # type: ignore[attr-defined]
 
 
-def test_ctrl_c_exits_with_130_and_leaves_nothing(places, tmp_path):
-    command = [sys.executable, "-m", "lamp", "train", str(places / "customers.csv"), "--target", "outcome", "--out"]
+def test_ctrl_c_exits_with_130_and_leaves_nothing(python, places, tmp_path):
+    command = [*python, "-m", "lamp", "train", str(places / "customers.csv"), "--target", "outcome", "--out"]
     process = subprocess.Popen(
         [*command, str(tmp_path / "m")], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

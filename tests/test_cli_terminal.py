@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import struct
@@ -29,6 +30,7 @@ from lamp.tables.metrics import FIFTHS, Estimate
 from lamp.tables.peers import Peer
 from lamp.tables.prediction_intervals import PredictionIntervals
 from lamp.tables.verdict import Verdict
+from tests.forked import Server
 from tests.test_cli import in_process
 
 ESCAPE, LONG = "\x1b]0;owned\x07\x9b31m", "a name that goes on and on " * 9
@@ -59,7 +61,7 @@ def evil(rows=60, seed=0):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(lamp, tmp_path_factory):
     """A folder with a table whose names contain control sequences, and the finished process of training on it."""
     place = tmp_path_factory.mktemp("evil")
     evil().write_csv(place / "evil.csv")
@@ -83,17 +85,29 @@ def call(capsys):
 TRAIN = ("--time-budget", "1", "--members", "2")
 
 
-def lamp(*arguments, console=None, **options):
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHONUTF8"))}
-    env |= CONSOLES.get(console, {"LC_ALL": "C.UTF-8"}) | {"PYTHONWARNINGS": "error::UserWarning"}
-    text = {} if console or "stdout" in options else {"text": True, "encoding": "utf-8"}
-    options = {"capture_output": "stdout" not in options, "timeout": 300, "check": False, **text, **options}
-    module = () if arguments[0] == "-c" else ("-m", "lamp")
-    return subprocess.run([sys.executable, *module, *map(str, arguments)], env=env, **options)
+@pytest.fixture(scope="module")
+def lamp(tmp_path_factory):
+    """Runs a command in a process of its own, on a console of this encoding. Kernels are compiled once for all."""
+    servers, kernels = {}, str(tmp_path_factory.mktemp("kernels"))
+
+    def run(*arguments, console=None, **options):
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHONUTF8"))}
+        env |= CONSOLES.get(console, {"LC_ALL": "C.UTF-8"}) | {"PYTHONWARNINGS": "error::UserWarning"}
+        env["LAMP_CACHE_DIR"] = kernels
+        if console not in servers:
+            servers[console] = Server(str(tmp_path_factory.mktemp("console") / "socket"), env)
+        text = {} if console or "stdout" in options else {"text": True, "encoding": "utf-8"}
+        options = {"capture_output": "stdout" not in options, "timeout": 300, "check": False, **text, **options}
+        module = () if arguments[0] == "-c" else ("-m", "lamp")
+        return subprocess.run([*servers[console].python, *module, *map(str, arguments)], env=env, **options)
+
+    yield run
+    for server in servers.values():
+        server.close()
 
 
 # ---- paths in a locale that lacks their letters ----------------------------------------------------------------------
-def test_paths_in_the_locale_c(tmp_path):
+def test_paths_in_the_locale_c(lamp, tmp_path):
     path, out = tmp_path / "täble-表.csv", tmp_path / "modèl"
     path.write_text("größe,y\n" + "".join(f"{k % 7},{'ab'[k % 7 > 3]}\n" for k in range(60)), encoding="utf-8")
     train = ("train", path, "--target", "y", *TRAIN, "--no-peers", "--json")
@@ -171,7 +185,7 @@ def test_inspect_fits_the_terminal(place, call, monkeypatch, width):
     assert len({line.split("number")[0] for line in table if "a name that goes" in line}) == 2
 
 
-def test_data_keep_every_byte(place):
+def test_data_keep_every_byte(lamp, place):
     """Data have the same bytes in pipes and files, whatever the console's encoding."""
     for console in (None, *CONSOLES):
         done = lamp("predict", place / "m", place / "evil.csv", "--keep", TARGET, "--keep", COLUMNS[0], console=console)
@@ -185,7 +199,7 @@ def test_data_keep_every_byte(place):
     assert {json.loads(line)["prediction"] for line in done.stdout.decode().splitlines()} <= set(CLASSES)
 
 
-def test_on_a_terminal_data_are_printable(place):
+def test_on_a_terminal_data_are_printable(lamp, place):
     ours, theirs = pty.openpty()
     with open(ours, "rb", buffering=0, closefd=True) as reader:
         done = lamp("predict", place / "m", place / "evil.csv", stdout=theirs, stderr=subprocess.DEVNULL)
@@ -221,7 +235,7 @@ for line in open("commands.txt", "rb").read().split(b"\\0\\0"):
 
 
 @pytest.mark.parametrize("console", CONSOLES)
-def test_consoles_without_the_letters(place, console):
+def test_consoles_without_the_letters(lamp, place, console):
     """All commands run in one process, with their arguments as bytes, as a shell passes them."""
     lines = [b"\0".join(each.encode() for each in command) for command, _ in COMMANDS]
     shutil.copy(place / "evil.csv", place / "東京.csv")
@@ -348,23 +362,25 @@ def test_of_ten_thousand_remarks_some_are_shown(capsys):
 
 # ---- who stops reading, or stops the program -------------------------------------------------------------------------
 @pytest.mark.parametrize("rows", [5, 20_000])
-def test_a_reader_that_stops_is_no_error(place, tmp_path, rows):
+def test_a_reader_that_stops_is_no_error(python, place, tmp_path, rows):
     pl.concat([evil()] * (rows // 60 + 1)).head(rows).write_csv(tmp_path / "t.csv")
-    command = f"{sys.executable} -m lamp predict {place}/m {tmp_path}/t.csv -q"
+    command = f"-m lamp predict {place}/m {tmp_path}/t.csv -q"
     done = subprocess.run(
-        ["bash", "-c", f"{command} | head -1 | wc -l; echo ${{PIPESTATUS[0]}}"], capture_output=True, text=True
+        ["bash", "-c", f"{shlex.join(python)} {command} | head -1 | wc -l; echo ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        text=True,
     )
     assert done.stdout.splitlines() in (["1", "141"], ["1", "0"])  # few lines are written before the reader stops
     assert done.stderr == ""
-    closed = subprocess.run(["bash", "-c", f"{command} >&-"], capture_output=True, text=True)
+    closed = subprocess.run(["bash", "-c", f"{sys.executable} {command} >&-"], capture_output=True, text=True)
     assert closed.returncode == 2
     assert "stdout is closed" in closed.stderr
 
 
 @pytest.mark.parametrize("command", ["predict m evil.csv", "inspect m"])
-def test_a_stdout_that_is_full(place, command):
+def test_a_stdout_that_is_full(python, place, command):
     done = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -m lamp {command} > /dev/full"], capture_output=True, text=True, cwd=place
+        ["bash", "-c", f"{shlex.join(python)} -m lamp {command} > /dev/full"], capture_output=True, text=True, cwd=place
     )
     assert done.returncode == 2
     assert "No space left" in done.stderr
@@ -372,8 +388,8 @@ def test_a_stdout_that_is_full(place, command):
     assert "Exception ignored" not in done.stderr
 
 
-def test_sigterm_leaves_nothing(place, tmp_path):
-    command = [sys.executable, "-m", "lamp", "train", place / "evil.csv", "--target", TARGET, "--out", tmp_path / "m"]
+def test_sigterm_leaves_nothing(python, place, tmp_path):
+    command = [*python, "-m", "lamp", "train", place / "evil.csv", "--target", TARGET, "--out", tmp_path / "m"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     for line in process.stderr:
         if line.startswith("sweep:"):

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,11 +21,11 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
         ("residual_cnn", [], "residual_cnn.png"),
     ],
 )
-def test_an_example_runs_for_a_few_steps(name, options, figure, tmp_path):
+def test_an_example_runs_for_a_few_steps(python, name, options, figure, tmp_path):
     (figures := tmp_path / "figures").mkdir()
     environment = {key: value for key, value in os.environ.items() if key != "LAMP_DATA"}
     ended = subprocess.run(
-        [sys.executable, str(EXAMPLES / f"{name}.py"), "--quick", *options, "--out", str(figures)],
+        [*python, str(EXAMPLES / f"{name}.py"), "--quick", *options, "--out", str(figures)],
         cwd=tmp_path,
         env={**environment, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"},
         capture_output=True,

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import lamp
+from tests.forked import Server
 
 pl = pytest.importorskip("polars")
 
@@ -250,12 +251,14 @@ def test_names_that_a_console_cannot_print(tmp_path):
         ["evaluate", str(tmp_path / "model"), str(table)],
         ["inspect", str(tmp_path / "model")],
     ]
+    server = Server(str(tmp_path / "socket"), environment)
     for command in commands:
         done = subprocess.run(
-            [sys.executable, "-X", "utf8=0", "-m", "lamp", *command], env=environment, capture_output=True, check=False
+            [*server.python, "-m", "lamp", *command], env=environment, capture_output=True, check=False
         )
         assert b"Traceback" not in done.stderr, done.stderr.decode("latin-1")
         assert done.returncode == 0, done.stderr.decode("latin-1")
+    server.close()
 
 
 # ---- what is written first ---------------------------------------------------------------------------------------

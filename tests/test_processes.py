@@ -1,7 +1,6 @@
 """Nothing ends or hangs the whole process: forks, threads when the program ends, memory that a callback frees."""
 
 import subprocess
-import sys
 
 import pytest
 
@@ -22,16 +21,21 @@ def loss(seed=0):
 """
 
 
-def run(program, seconds=120):
-    done = subprocess.run(
-        [sys.executable, "-c", BEGIN + program], capture_output=True, text=True, timeout=seconds, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+@pytest.fixture
+def run(python):
+    """Runs a program, which must end by itself with exit code 0, and returns what it printed."""
+
+    def run(program, seconds=120):
+        command = [*python, "-c", BEGIN + program]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    return run
 
 
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="there are no forks here")
-def test_a_forked_child_trains_too():
+def test_a_forked_child_trains_too(run):
     told = run(
         """
 before = loss()
@@ -45,7 +49,7 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 @pytest.mark.parametrize("count", [None, 40])
 @pytest.mark.parametrize("engine", ["eager", "compiled"])
 @pytest.mark.parametrize("wait", [0.3, 1.5])
-def test_a_program_may_end_while_a_daemon_thread_trains(engine, count, wait):
+def test_a_program_may_end_while_a_daemon_thread_trains(run, engine, count, wait):
     told = run(
         f"""
 train({count}, 1, "{engine}")
@@ -57,7 +61,7 @@ print("end")
     assert told.split() == ["end"]
 
 
-def test_a_program_may_end_while_a_daemon_thread_prepares_a_training():
+def test_a_program_may_end_while_a_daemon_thread_prepares_a_training(run):
     told = run(
         """
 started = threading.Event()
@@ -82,7 +86,7 @@ print("end")
 
 
 @pytest.mark.parametrize("engine", ["eager", "compiled"])
-def test_a_program_waits_for_a_thread_that_trains(engine):
+def test_a_program_waits_for_a_thread_that_trains(run, engine):
     """Its last line is reached after the main thread has ended."""
     epochs = 150 if engine == "compiled" else 30
     told = run(
@@ -101,7 +105,7 @@ CHANGES = ["x.untyped_storage().resize_(0)", "x.data = torch.zeros(5, 2)", "x.re
 
 @pytest.mark.parametrize("engine", ["eager", "compiled"])
 @pytest.mark.parametrize("looks", [True, False])
-def test_memory_of_the_data_that_a_callback_frees(engine, looks):
+def test_memory_of_the_data_that_a_callback_frees(run, engine, looks):
     told = run(
         f"""
 class Free(lamp.Callback):
@@ -122,7 +126,7 @@ for change in {CHANGES}:
     assert set(told.split()) <= {"done", "told"}
 
 
-def test_a_metric_that_frees_memory():
+def test_a_metric_that_frees_memory(run):
     told = run(
         """
 calls = []
@@ -142,7 +146,7 @@ except lamp.LampError as error:
 
 
 @pytest.mark.parametrize("looks", [True, False])
-def test_memory_of_the_parameters_that_a_callback_frees(looks):
+def test_memory_of_the_parameters_that_a_callback_frees(run, looks):
     told = run(
         f"""
 class Free(lamp.Callback):
@@ -161,7 +165,7 @@ except lamp.LampError as error:
 
 @pytest.mark.parametrize("what", ["x", "y", "model[0].weight.data"])
 @pytest.mark.parametrize("call", ["compiled(x, y)", "compiled.gradients(x, y)"])
-def test_memory_that_is_freed_between_compiled_calls(what, call):
+def test_memory_that_is_freed_between_compiled_calls(run, what, call):
     told = run(
         f"""
 model = lamp.Sequential(lamp.Linear(2, 8), lamp.SELU(), lamp.Linear(8, 2))

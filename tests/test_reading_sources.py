@@ -365,12 +365,12 @@ def test_files_of_other_programs(tmp_path, data, word):
 
 
 # ---- places ----------------------------------------------------------------------------------------------------------
-def test_standard_input(tmp_path):
+def test_standard_input(python):
     program = "from lamp.tables import read_table; print(read_table('-').rows())"
     for data in (CSV, gzip.compress(CSV)):
-        done = subprocess.run([sys.executable, "-c", program], input=data, capture_output=True, check=True)
+        done = subprocess.run([*python, "-c", program], input=data, capture_output=True, check=True)
         assert done.stdout.decode().strip() == str(TABLE.rows())
-    done = subprocess.run([sys.executable, "-c", program], input=b"", capture_output=True)
+    done = subprocess.run([*python, "-c", program], input=b"", capture_output=True)
     assert b"the table is empty" in done.stderr
 
 

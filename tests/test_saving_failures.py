@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -260,9 +259,9 @@ def test_a_folder_that_may_not_be_written():
 
 
 @pytest.mark.parametrize(("engine", "rounds"), [("eager", KILLS - KILLS // 2), ("compiled", KILLS // 2)])
-def test_kill_at_random_moments(engine, rounds, tmp_path):
+def test_kill_at_random_moments(python, engine, rounds, tmp_path):
     """The newest checkpoint always loads, and the killed run ends with the same bits as an uninterrupted one."""
-    command = [sys.executable, "-m", "tests.cases.killed", str(tmp_path), str(rounds), engine, "3"]
+    command = [*python, "-m", "tests.cases.killed", str(tmp_path), str(rounds), engine, "3"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60 + 5 * rounds)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

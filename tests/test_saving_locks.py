@@ -200,12 +200,11 @@ for _ in range(150):
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "folder"])
-def test_writers_of_one_place_at_once(name, tmp_path):
+def test_writers_of_one_place_at_once(python, name, tmp_path):
     """A reader always finds the complete file of one writer, and no other files remain."""
     path = tmp_path / name
     writers = [
-        subprocess.Popen([sys.executable, "-c", WRITES, str(k), str(path)], stderr=subprocess.PIPE, text=True)
-        for k in (1, 2)
+        subprocess.Popen([*python, "-c", WRITES, str(k), str(path)], stderr=subprocess.PIPE, text=True) for k in (1, 2)
     ]
     model, seen, misses = lamp.Linear(40, 50), set(), 0
     while any(writer.poll() is None for writer in writers):
@@ -275,32 +274,22 @@ def test_a_folder_that_came_meanwhile_is_not_replaced(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["model"]
 
 
-def test_the_same_model_twice_by_lamp_train(tmp_path):
+def test_the_same_model_twice_by_lamp_train(python, tmp_path):
     """The second is refused before it trains, and the first one's folder is complete."""
     pytest.importorskip("polars")
     rows = "\n".join(f"{k % 7},{k % 5},{'ab'[k % 2]}" for k in range(200))
     (tmp_path / "table.csv").write_text(f"x,y,class\n{rows}\n")
-    command = [
-        sys.executable,
-        "-m",
-        "lamp",
-        "train",
-        "table.csv",
-        "--target",
-        "class",
-        "--out",
-        "m",
-        "--no-peers",
-        "-q",
-    ]
+    command = ["-m", "lamp", "train", "table.csv", "--target", "class", "--out", "m", "--no-peers", "-q"]
     command += ["--members", "2", "--time-budget", "5"]
-    first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    first = subprocess.Popen(
+        [sys.executable, *command], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".m*lock")):
         assert time.monotonic() < deadline
         assert first.poll() is None, first.communicate()
         time.sleep(0.005)
-    second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    second = subprocess.run([*python, *command], cwd=tmp_path, capture_output=True, text=True, check=False)
     err = first.communicate()[1]
     assert second.returncode == 2, second.stdout
     assert (
