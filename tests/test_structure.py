@@ -8,7 +8,8 @@ import importlib
 import inspect
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,12 @@ MODULES_BY_NAME = {module_name(path): path for path in FILES}
 
 
 # ---- the rules ------------------------------------------------------------------------------------------------------
+@lru_cache(maxsize=1)
+def nodes(source: str) -> list[ast.AST]:
+    """All nodes of a file, the file itself first. The rules look at one file after another."""
+    return list(ast.walk(ast.parse(source)))
+
+
 def dotted(node: ast.AST, names: dict[str, str]) -> str | None:
     """What a chain of attributes stands for, `getattr(torch, "nn")` included; "?" for a beginning nobody knows."""
     if isinstance(node, ast.Name):
@@ -139,9 +146,8 @@ def dotted(node: ast.AST, names: dict[str, str]) -> str | None:
 
 def names_used(source: str) -> Iterator[tuple[int, str]]:
     """Every imported module and every attribute chain, by the name its beginning was imported from."""
-    tree = ast.parse(source)
     names: dict[str, str] = {}
-    for node in ast.walk(tree):
+    for node in nodes(source):
         if isinstance(node, ast.Import):
             for each in node.names:
                 yield node.lineno, each.name
@@ -150,7 +156,7 @@ def names_used(source: str) -> Iterator[tuple[int, str]]:
             for each in node.names:
                 yield node.lineno, f"{node.module}.{each.name}"
                 names[each.asname or each.name] = f"{node.module}.{each.name}"
-    for node in ast.walk(tree):
+    for node in nodes(source):
         name = dotted(node, names) if isinstance(node, ast.Attribute | ast.Call) else None
         if name:
             yield node.lineno, name  # type: ignore[attr-defined]
@@ -197,10 +203,10 @@ def without_types(tree: ast.Module) -> ast.Module:
     return Running().visit(tree)
 
 
-def imports(tree: ast.Module, module: str, package: bool, modules: frozenset[str]) -> list[tuple[int, str]]:
-    """The modules of lamp that a file imports, wherever in the file it does."""
+def imports(within: Iterable[ast.AST], module: str, package: bool, modules: frozenset[str]) -> list[tuple[int, str]]:
+    """The modules of lamp that a file imports, wherever in the file it does. `within`: all nodes of the file."""
     found = []
-    for node in ast.walk(tree):
+    for node in within:
         if isinstance(node, ast.Import):
             found += [(node.lineno, each.name) for each in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -228,7 +234,7 @@ def room(module: str) -> str:
 def climbing_imports(source: str, module: str, package: bool, modules: frozenset[str]) -> list[str]:
     """Imports from a room above, or beside."""
     own, found = room(module), []
-    for line, name in imports(ast.parse(source), module, package, modules):
+    for line, name in imports(nodes(source), module, package, modules):
         other = room(name)
         if other not in RANKS:
             found.append(f"line {line}: {name} stands in no room")
@@ -279,7 +285,8 @@ def too_long(source: str) -> list[str]:
 
 def undocumented(source: str) -> list[str]:
     """The file, and its public classes, where they have no docstring."""
-    tree = ast.parse(source)
+    tree = nodes(source)[0]
+    assert isinstance(tree, ast.Module)
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
     found = [] if not tree.body or ast.get_docstring(tree) else ["the file"]
     return found + [f"line {node.lineno}: {node.name}" for node in classes if not ast.get_docstring(node)]
@@ -289,7 +296,7 @@ def private_imports(source: str) -> list[str]:
     """Private names taken from another file of the package."""
     return [
         f"line {node.lineno}: {each.name}"
-        for node in ast.walk(ast.parse(source))
+        for node in nodes(source)
         if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == "lamp")
         for each in node.names
         if each.name.startswith("_") and not each.name.startswith("__")
@@ -300,7 +307,7 @@ def printing(source: str) -> list[str]:
     """Calls of print."""
     return [
         f"line {node.lineno}"
-        for node in ast.walk(ast.parse(source))
+        for node in nodes(source)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
 
@@ -313,7 +320,7 @@ def swallowing(source: str) -> list[str]:
 
     return [
         f"line {node.lineno}"
-        for node in ast.walk(ast.parse(source))
+        for node in nodes(source)
         if isinstance(node, ast.ExceptHandler) and names(node.type) & {"Exception", "BaseException"}
         if not (isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None)
         and "set_exception" not in ast.unparse(node)
@@ -324,7 +331,7 @@ def chained(source: str) -> list[str]:
     """Errors raised with another one in front of them."""
     return [
         f"line {node.lineno}"
-        for node in ast.walk(ast.parse(source))
+        for node in nodes(source)
         if isinstance(node, ast.Raise) and isinstance(node.cause, ast.Name)
     ]
 
@@ -333,7 +340,7 @@ def incomplete(source: str, kinds: frozenset[str]) -> list[str]:
     """Errors of lamp's that do not say what was expected, what came, or what to do."""
     return [
         f"line {node.lineno}: no {', '.join(sorted(missing))}"
-        for node in ast.walk(ast.parse(source))
+        for node in nodes(source)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in kinds
         if None not in (given := {each.arg for each in node.keywords})  # **told may have all of them
         if (missing := {"expected", "got", "fix"} - given)
@@ -349,7 +356,10 @@ def machine_paths(text: str) -> list[str]:
 
 
 # ---- the rules hold -------------------------------------------------------------------------------------------------
-per_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE / "lamp")))
+# All tests of one file follow each other, so that it is parsed once.
+per_file = pytest.mark.parametrize(
+    "path", FILES, ids=lambda path: str(path.relative_to(SOURCE / "lamp")), scope="module"
+)
 
 
 @per_file
@@ -416,7 +426,7 @@ def edges_between_files(types: bool) -> dict[str, set[str]]:
     names, edges = frozenset(MODULES_BY_NAME), {}
     for name, path in MODULES_BY_NAME.items():
         tree = ast.parse(path.read_text())
-        found = imports(tree if types else without_types(tree), name, path.name == "__init__.py", names)
+        found = imports(ast.walk(tree if types else without_types(tree)), name, path.name == "__init__.py", names)
         edges[name] = {each for _, each in found if not name.startswith(f"{each}.")} - {name}
     return edges
 
@@ -613,7 +623,7 @@ def test_a_circle_is_found():
 
 def test_what_is_imported_for_types_alone_is_no_cycle():
     source = "from lamp.nn.linear import Linear\nif TYPE_CHECKING:\n    from lamp.training.fit import Training"
-    found = imports(without_types(ast.parse(source)), "lamp.module", False, PLANTED)
+    found = imports(ast.walk(without_types(ast.parse(source))), "lamp.module", False, PLANTED)
     assert found == [(1, "lamp.nn.linear")]
 
 
