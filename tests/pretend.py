@@ -152,13 +152,20 @@ def gpu(waits: bool = False) -> Iterator[Watch]:
 
 def _modules() -> list[Any]:
     """The loaded modules of lamp."""
-    return [module for name, module in list(sys.modules.items()) if name.split(".")[0] == "lamp"]
+    return [module for name, module in list(sys.modules.items()) if name.startswith("lamp.")]
 
 
 def _forget() -> None:
     """Drop the constants that lamp caches: those made in this mode hold no numbers, and others do not fit this mode."""
     for module in _modules():
-        if not module.__name__.startswith("lamp.compiler"):
-            for value in list(vars(module).values()):
-                if isinstance(value, functools._lru_cache_wrapper):
-                    value.cache_clear()
+        for cached in _constants(module.__name__):
+            cached.cache_clear()
+
+
+@functools.cache
+def _constants(module: str) -> list[Any]:
+    """The functions of a module that cache tensors, by what they say they return."""
+    if module.startswith("lamp.compiler"):
+        return []
+    cached = [each for each in vars(sys.modules[module]).values() if isinstance(each, functools._lru_cache_wrapper)]
+    return [each for each in cached if "Tensor" in str(each.__wrapped__.__annotations__["return"])]
