@@ -16,6 +16,7 @@ from lamp.losses.base import Loss
 from lamp.module import Module
 from lamp.nn.sequential import Sequential
 from lamp.parameter import trained
+from lamp.replicas import Population
 from lamp.trees import ABSENT, floating, gradients_like, leaves, mapped
 
 ROUNDING = 16 * torch.finfo(torch.float64).eps  # the relative rounding error of a network's output
@@ -90,6 +91,8 @@ class Point:
         self.names = [*inputs_by_name, *(name for name, each in self.module.named_parameters() if not each.frozen)]
         run, inputs = self.fresh()
         self.centre = run(*inputs)
+        if isinstance(self.module, Population):
+            self.module.skip_check()  # `run` has passed it, and one for each evaluation would take most of the time
         network = module if module.replicas is None else getattr(module, "network", module)
         ends = len(inputs) > 1 and isinstance(network, Sequential) and isinstance([*network][-1], Loss)
         self.has_target = ends or isinstance(module, Loss)

@@ -135,6 +135,10 @@ class Population(Module):
         if not self._unchecked and is_copyable(self.network):
             self._unchecked.extend(modules_to_check(self.network, set_on_instance=True))
 
+    def skip_check(self) -> None:
+        """Leave out the check of a user's modules, because a copy of this population has passed it."""
+        self._unchecked.clear()
+
     def _check_user_modules(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         """Check on the first batch that a user's modules compute the same in a population as alone."""
         first = inputs if self.loss is None else inputs[:1]
