@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.outcome import Entry, Outcome
+from lamp.printable import counted
 
 Cells = list[str]
 
@@ -127,7 +128,7 @@ def print_report(report: Report, console: Console) -> None:
 
 def machine_line(machine: Mapping[str, Any]) -> str:
     """A line that describes the machine."""
-    about = f"{machine['cores']} cores of {machine['processor']} ({machine['vectors']}), {machine['system']}"
+    about = f"{counted(machine['cores'], 'core')} of {machine['processor']} ({machine['vectors']}), {machine['system']}"
     versions = [
         f"{name} {machine[name]}" for name in machine if name not in ("cores", "processor", "vectors", "system")
     ]
