@@ -302,7 +302,7 @@ def sheet(*rows):
     def cell(value):
         if isinstance(value, str):
             return f'<c t="inlineStr"><is><t>{value}</t></is></c>'
-        return f"<c><v>{value}</v></c>"
+        return "<c/>" if value is None else f"<c><v>{value}</v></c>"
 
     body = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in rows)
     return (
@@ -318,6 +318,21 @@ def workbook(*second):
         for name, text in {**SHEET, "xl/worksheets/one.xml": one, "xl/worksheets/two.xml": two}.items():
             archive.writestr(name, text)
     return buffer.getvalue()
+
+
+def test_names_and_empty_rows_of_a_sheet_are_told():
+    pytest.importorskip("fastexcel")
+    frame, notes = noted(workbook(["a", None, "a"], [1, 2, "x"], [None, None, None], [4, 5, "y"]), sheet="two")
+    assert frame.columns == ["a", "column_2", "a_2"]
+    assert frame["a"].to_list() == [1, 4]
+    for said in ("an empty row skipped", "now called column_2", "'a' becomes 'a_2'"):
+        assert said in notes
+    numbers = workbook([0.5, 0.25], [1.5, 2], [2.5, 3])
+    assert "the first line looks like data" in noted(numbers, sheet="two")[1]
+    frame, notes = noted(numbers, sheet="two", header=False)
+    assert frame.columns == ["column_1", "column_2"]
+    assert frame["column_1"].to_list() == [0.5, 1.5, 2.5]
+    assert "data" not in notes
 
 
 def test_spreadsheets_say_what_they_need(monkeypatch):

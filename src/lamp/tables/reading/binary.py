@@ -8,6 +8,8 @@ from typing import NoReturn
 import polars as pl
 
 from lamp.errors import DataError
+from lamp.tables.reading.delimited import note_data_as_names
+from lamp.tables.reading.names import distinct
 from lamp.tables.reading.options import MOST_BYTES, ReadOptions, check_width
 from lamp.tables.reading.sources import Content, refuse_large
 
@@ -59,7 +61,8 @@ def read_sheets(content: Content, options: ReadOptions, notes: list[str]) -> pl.
             fix=f'pip install "{READS_SHEETS}>=0.12"; or save the sheet as CSV',
         ) from None
     try:
-        names = list(fastexcel.read_excel(content.data).sheet_names)
+        reader = fastexcel.read_excel(content.data)
+        names = list(reader.sheet_names)
     except (*UNREADABLE, fastexcel.FastExcelError) as error:
         _refuse(content.name, "spreadsheet", error)
     if not names or (options.sheet is not None and options.sheet not in names):
@@ -77,14 +80,26 @@ def read_sheets(content: Content, options: ReadOptions, notes: list[str]) -> pl.
     try:
         frame = pl.read_excel(
             io.BytesIO(content.data), sheet_name=chosen, engine="calamine", infer_schema_length=None,
-            has_header=options.header is not False, raise_if_empty=False, drop_empty_rows=True, drop_empty_cols=False,
+            has_header=options.header is not False, raise_if_empty=False, drop_empty_rows=False, drop_empty_cols=False,
             read_options=by_fastexcel if lines else None,
         )  # fmt: skip
+        first = reader.load_sheet(chosen, header_row=None, skip_rows=lines or None, n_rows=1, dtypes="string")
+        header = ["" if each is None else str(each) for each in first.to_polars().row(0)] if first.width else []
     except (*UNREADABLE, fastexcel.FastExcelError) as error:
         _refuse(content.name, "spreadsheet", error)
     check_width(content.name, frame.width, options)
-    unnamed = [name for name in frame.columns if options.header is False or name.startswith(UNNAMED)]
-    return frame.rename({name: f"column_{frame.columns.index(name) + 1}" for name in unnamed})
+    there = frame.filter(~pl.all_horizontal(pl.all().is_null())) if frame.width else frame
+    if empty := len(frame) - len(there):
+        notes.append(
+            f"{content.name}: {empty:,} empty rows skipped" if empty > 1 else f"{content.name}: an empty row skipped"
+        )
+    if options.header is False:
+        return there.rename(dict(zip(there.columns, distinct([""] * there.width, [], content.name), strict=True)))
+    if len(header) != there.width:  # of a header in another row
+        header = ["" if name.startswith(UNNAMED) else name for name in there.columns]
+    if options.header is None and len(there):
+        note_data_as_names(there.cast(pl.String), header, content.name, notes)
+    return there.rename(dict(zip(there.columns, distinct(header, notes, content.name), strict=True)))
 
 
 def _check_size(name: str, size: int, options: ReadOptions) -> None:

@@ -263,7 +263,7 @@ def _named(read: Attempt, name: str, options: ReadOptions, notes: list[str]) -> 
     if read.dialect.separator == "|":
         frame = _without_rule(frame, name, notes)
     if len(frame) and options.header is None:
-        _note_data_as_names(frame, header, name, notes)
+        note_data_as_names(frame, header, name, notes)
     _note_repeated_header(frame, header, name, notes)
     return frame.rename(dict(zip(frame.columns, distinct(header, notes, name), strict=True)))
 
@@ -301,7 +301,7 @@ def _all_empty(column: pl.Series) -> bool:
     return not (column.drop_nulls().str.strip_chars() != "").any()
 
 
-def _note_data_as_names(frame: pl.DataFrame, header: list[str], name: str, notes: list[str]) -> None:
+def note_data_as_names(frame: pl.DataFrame, header: list[str], name: str, notes: list[str]) -> None:
     """Add a note if the first line looks like data.
 
     It does if the name of every numeric column is a number, or, without numeric columns, if a name is also a value of
