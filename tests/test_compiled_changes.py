@@ -269,3 +269,16 @@ def test_what_makes_the_training_impossible_is_the_same_error(change, error, kin
             spec.run(engine, 40)
         told.append((type(raised.value), raised.value.what))
     assert told[0] == told[1] == told[2]
+
+
+@pytest.mark.parametrize("engine", ["eager", "compiled", "auto"])
+def test_tokens_that_the_table_lacks_are_the_same_error(engine):
+    tokens, labels = torch.arange(40).reshape(10, 4) % 7, torch.arange(10) % 3
+    model = lamp.Sequential(lamp.Embedding(7, 2), lamp.Flatten(), lamp.Linear(8, 3))
+    spec = KernelSpec(loss=lamp.CrossEntropyLoss())
+    callback, optimizer = At(spec, lambda spec, training: tokens.fill_(9), 20), lamp.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(lamp.MissingIndexError, match="9; "):
+        lamp.fit(
+            model, spec.loss, optimizer, (tokens, labels), epochs=40, callbacks=[callback], engine=engine,
+            progress=False,
+        )  # fmt: skip

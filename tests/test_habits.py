@@ -434,3 +434,43 @@ def test_a_traceback_shows_the_users_own_lines():
 def test_to_takes_non_blocking():
     module = lamp.Linear(2, 3)
     assert module.to("cpu", non_blocking=True) is module
+
+
+# ---- data sets and results -------------------------------------------------------------------------------------------
+def test_data_sets_are_added():
+    x, y = torch.randn(5, 3), torch.arange(5) % 2
+    one, other = lamp.Dataset(x, y, "left", ["a", "b"]), lamp.Dataset(-x[:2], 1 - y[:2], "right", ["a", "b"])
+    both = one + other
+    assert torch.equal(both.inputs, torch.cat([x, -x[:2]]))
+    assert torch.equal(both.targets, torch.cat([y, 1 - y[:2]]))
+    assert (both.name, both.classes, (one + one).name) == ("left + right", ("a", "b"), "left")
+
+
+def test_results_have_a_length():
+    x, y = torch.randn(12, 2), torch.arange(12) % 2
+    study = {"criterion": lamp.CrossEntropyLoss(), "epochs": 1, "progress": False}
+    model = lamp.Linear(2, 2)
+    assert len(lamp.sweep(model, {"lr": [0.1, 0.2, 0.3]}, (x, y), **study)) == 3
+    assert len(lamp.cross_validate(model, (x, y), folds=4, **study)) == 4
+
+
+def test_a_history_equals_itself_alone():
+    x, y = torch.randn(12, 2), torch.arange(12) % 2
+
+    def history():
+        model = lamp.Linear(2, 2)
+        return lamp.fit(model, lamp.CrossEntropyLoss(), lamp.SGD(model.parameters()), (x, y), epochs=2, progress=False)
+
+    one, other = history(), history()
+    assert one == one
+    assert one != other
+    assert [other, one].index(one) == 1
+
+
+@pytest.mark.parametrize("name", ["trainable", "requires_grad"])
+def test_an_attribute_that_freezes_nothing_is_told(name):
+    model = two()
+    setattr(model[0], name, False)
+    criterion, data = lamp.MSELoss(), (torch.randn(5, 3), torch.randn(5, 4))
+    with pytest.warns(lamp.TrainingWarning, match=rf"Linear.*{name} = False freezes nothing.*requires_grad_\(False\)"):
+        lamp.fit(model, criterion, lamp.SGD(model.parameters()), data, epochs=1, progress=False)

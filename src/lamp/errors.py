@@ -79,8 +79,8 @@ class MissingImportError(LampError, ImportError):
     """A name that was imported from lamp does not exist there."""
 
 
-class MissingIndexError(LampError, IndexError):
-    """An index is out of range."""
+class MissingIndexError(LampError, IndexError, KeyError):
+    """An index is out of range, or there is nothing under a key."""
 
 
 class CallError(LampError, TypeError):

@@ -23,6 +23,7 @@ from lamp.errors import BackwardError
 from lamp.in_place import Counts, Watched, changed_memory, versions_of
 from lamp.paths import describe
 from lamp.trees import is_packed, leaves
+from lamp.values import a_switch
 
 numbers = itertools.count(1)
 LARGE = 2**16  # numbers in an output that is computed again rather than remembered
@@ -278,7 +279,7 @@ class Participant:
 
     @training.setter
     def training(self, mode: bool) -> None:
-        self._training = mode
+        self._training = a_switch(mode, "training")
 
     def remember(self, value: Any) -> None:
         """Keep a value for `backward`; several values are a tuple. If the root of the pass is in eval mode, nothing is.

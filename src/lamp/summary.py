@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,10 +18,17 @@ from lamp.parameter import Parameter
 from lamp.paths import describe
 from lamp.signatures import called
 from lamp.tabular import Table
+from lamp.torch_habits import missing_attribute
 from lamp.tracing import guessed_shape, holds_inputs, trace
 from lamp.values import kind_of
 
 SIGNS = {"Add": "+", "Multiply": "*"}
+INSTEAD = {  # what users of torchinfo and Keras look for
+    **dict.fromkeys(("total_params", "total", "params", "count_params", "num_parameters"), "summary.parameters"),
+    **dict.fromkeys(("trainable_params", "trainable"), "summary.trained"),
+    **dict.fromkeys(("total_mult_adds", "flops", "macs", "mult_adds"), "summary.multiplications, per sample"),
+    **dict.fromkeys(("summary_list", "layers", "output_shape"), "summary.graph.ops, or print(summary)"),
+}
 
 
 class Summary:
@@ -34,6 +41,11 @@ class Summary:
     compiled         whether the compiled engine can train the network
     reason           why there is no graph, or why the network does not compile; None if it compiles
     """
+
+    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing_attribute(self, name, INSTEAD)
 
     def __init__(self, model: Module, inputs: tuple[Any, ...]) -> None:
         self.model = model

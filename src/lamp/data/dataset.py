@@ -12,7 +12,7 @@ from torch import Tensor
 from lamp.data.columns import as_columns, check_finite
 from lamp.data.orders import order
 from lamp.devices import device_of
-from lamp.errors import ArgumentError, DataError, MissingIndexError, ShapeError
+from lamp.errors import ArgumentError, DataError, DTypeError, MissingIndexError, ShapeError
 from lamp.signatures import Constructed, called
 from lamp.torch_habits import missing_attribute
 from lamp.values import a_switch, a_text, kind_of, several
@@ -102,7 +102,22 @@ class Dataset(metaclass=Constructed):
                 got=repr(index)[:60],
                 fix="dataset[round(x)] for a number x",
             )
-        return replace(self, inputs=self.inputs[index], targets=self.targets[index])
+        try:
+            return replace(self, inputs=self.inputs[index], targets=self.targets[index])
+        except IndexError:
+            raise MissingIndexError(
+                "an index or a mask does not fit the data set",
+                expected=f"indices below {len(self)}, or a mask of {len(self)} samples",
+                got=str(index).replace("\n", " ")[:60],
+                fix="len(dataset) is the number of samples",
+            ) from None
+
+    def __add__(self, other: Any) -> Dataset:
+        """The samples of both data sets, those of this one first."""
+        _check_alike(self, other)
+        name = self.name if self.name == other.name else f"{self.name} + {other.name}"
+        inputs, targets = (torch.cat(pair) for pair in zip(self.tensors, other.tensors, strict=True))
+        return replace(self, inputs=inputs, targets=targets, name=name)
 
     @called()
     def split(self, fraction: float = 0.8, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -177,6 +192,42 @@ class Dataset(metaclass=Constructed):
 
 def _floating(tensor: Tensor) -> Tensor:
     return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
+
+
+def _check_alike(one: Dataset, other: Any) -> None:
+    """Raise an error unless the samples of both may stand in one data set."""
+    if type(one) is not type(other):
+        raise DTypeError(
+            f"a {type(one).__name__} is joined with something else",
+            expected=f"another {type(one).__name__}",
+            got=kind_of(other),
+            fix="torch.utils.data.ConcatDataset([a, b]) joins whatever has len() and [index]",
+        )
+    for name in ("inputs", "targets"):
+        mine, theirs = getattr(one, name), getattr(other, name)
+        if mine.shape[1:] != theirs.shape[1:]:
+            raise ShapeError(
+                f"the {name} of two data sets have different shapes",
+                expected=f"(n, {', '.join(map(str, mine.shape[1:]))})".replace(", )", ",)"),
+                got=tuple(theirs.shape),
+                fix="dataset.flattened() makes rows of inputs",
+            )
+        if mine.dtype is not theirs.dtype:
+            raise DTypeError(
+                f"the {name} of two data sets have different dtypes",
+                expected=mine.dtype,
+                got=theirs.dtype,
+                fix=f"lamp.Dataset(...), with {name}.to({mine.dtype})",
+            )
+    for name in ("classes", "features"):
+        mine, theirs = getattr(one, name), getattr(other, name)
+        if mine != theirs:
+            raise ArgumentError(
+                f"two data sets have different {name}",
+                expected=mine or "none",
+                got=theirs or "none",
+                fix=f"give both the same {name}: dataclasses.replace(dataset, {name}=...)",
+            )
 
 
 def part_of(whole: Dataset, train: bool | None, normalize: bool) -> Dataset:

@@ -18,7 +18,7 @@ from lamp.errors import ArgumentError
 from lamp.signatures import called
 from lamp.state_dict import check_state_of
 from lamp.torch_habits import missing_attribute, without_items
-from lamp.values import integer, natural
+from lamp.values import a_switch, integer, natural
 
 GATHERED_BYTES = 4 * 2**20  # bytes of shuffled samples copied at a time: many batches that still fit into the cache
 _WORKERS = "data in memory do not need it; for workers, pass a torch DataLoader to fit"
@@ -39,6 +39,7 @@ LOOKED_FOR = {  # attributes of torch's loader and of data sets
     "to": "move the data: lamp.DataLoader(dataset.to(device), ...)",
     "next": "next(iter(loader)) is a batch",
 }
+CHOSEN = ("dataset", "seed", "indices", "replicas")  # what a loader keeps from its construction on
 BATCHES_AT_A_TIME = 1024  # most batches cut from these, so that tiny batches do not become a million tensors
 
 
@@ -84,11 +85,6 @@ class DataLoader:
         indices: Any = None,
         replicas: int | None = None,
     ) -> None:
-        for name, value in (("shuffle", shuffle), ("drop_last", drop_last)):
-            if not isinstance(value, bool):
-                raise ArgumentError(
-                    f"{name} must be True or False", expected="True or False", got=repr(value), fix=f"{name}=True"
-                )
         if isinstance(batch_size, Tensor):
             raise ArgumentError(
                 "batch_size is a tensor",
@@ -99,7 +95,7 @@ class DataLoader:
         if isinstance(dataset, DataLoader):
             raise unknown_form(dataset, "iterate over the loader, or pass its data: lamp.DataLoader(loader.dataset)")
         self.dataset, self.shuffle, self.drop_last = dataset, shuffle, drop_last
-        self.batch_size = natural(batch_size, "batch_size", least=1)
+        self.batch_size = batch_size
         self.tensors = columns_of(dataset)  # None if the data set returns samples by index
         self._in_tuples = isinstance(dataset, tuple | list) or is_table(dataset)
         form = flattened(dataset)[1] if isinstance(dataset, tuple | list) and self.tensors is not None else ()
@@ -117,6 +113,22 @@ class DataLoader:
                 got=self.samples,
                 fix="drop_last=False, or a smaller batch_size",
             )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "batch_size":
+            value = natural(value, name, least=1)
+        elif name in ("shuffle", "drop_last"):
+            value = a_switch(value, name)
+        elif name in CHOSEN and "_epoch" in vars(self):
+            raise ArgumentError(
+                f"{name} is chosen when a loader is made",
+                expected="batch_size, shuffle, drop_last or epoch, which may change",
+                got=f"loader.{name} = {value!r}"[:60],
+                fix=f"lamp.DataLoader(..., {name}=...)" if name != "dataset" else "lamp.DataLoader(dataset, ...)",
+            )
+        elif name in LOOKED_FOR and type(self) is DataLoader:
+            raise missing_attribute(self, name, LOOKED_FOR)
+        super().__setattr__(name, value)
 
     @property
     def samples(self) -> int:
@@ -210,6 +222,14 @@ class DataLoader:
 
     def __getitem__(self, index: Any) -> Any:
         raise without_items(self, index, "next(iter(loader)) is a batch; loader.dataset holds the samples")
+
+    def __next__(self) -> Any:
+        raise ArgumentError(
+            "next() takes an iterator, and each iterator of a loader is an epoch",
+            expected="iter(loader), kept while the epoch lasts",
+            got="the loader itself",
+            fix="batches = iter(loader), and then next(batches)",
+        )
 
     if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
 

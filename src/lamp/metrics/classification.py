@@ -15,6 +15,7 @@ from lamp.errors import ArgumentError, ShapeError
 from lamp.losses import ClassLoss, Loss
 from lamp.metrics.metric import Metric, SumMetric, share
 from lamp.metrics.targets import IGNORED, by_replica, check_labels, labels_of, of_each, one_per_output
+from lamp.signatures import called
 from lamp.values import is_one_of
 
 Average = Literal["binary", "micro", "macro", "weighted", "none"]
@@ -39,6 +40,13 @@ class LabelMetric(Metric):
                     expected="a finite number, or None",
                     got=repr(value),
                     fix=f"{type(self).__name__}({name}={'0.5' if name == 'threshold' else '-100'}), for example",
+                )
+            if name == "threshold" and isinstance(value, int) and value > 1:
+                raise ArgumentError(
+                    f"{type(self).__name__}: threshold is what each output is compared with",
+                    expected="None for scores of classes, whose number the outputs tell; or 0.5 for probabilities",
+                    got=repr(value),
+                    fix=f"{type(self).__name__}(), or threshold={value}.0 if outputs are compared with that",
                 )
             setattr(self, name, value)
 
@@ -142,6 +150,7 @@ class Accuracy(PredictionMetric):
         return share(correct, counted)
 
 
+@called(instead=dict.fromkeys(("topk", "top_k", "k"), "lamp.Accuracy(top_k=5)(output, target)"))
 def accuracy(output: Tensor, target: Tensor) -> Tensor:
     """The share of correct predictions, between 0 and 1: `lamp.Accuracy()` as a function.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from lamp.errors import ArgumentError, LampError
+from lamp.errors import ArgumentError, LampError, MissingIndexError, MissingNameError
 
 SYNONYMS = {
     "learning_rate": "lr",
@@ -41,9 +41,20 @@ class HasGroups(Protocol):
 class ParameterGroup(dict[str, Any]):
     """A dict with "params" and the hyperparameters by name. `group["lr"] = 0.1` is checked as in the constructor."""
 
+    __slots__ = ("_optimizer",)
+    _optimizer: weakref.ReferenceType[HasGroups]
+
     def __init__(self, items: Mapping[str, Any], optimizer: HasGroups) -> None:
         super().__init__(items)
-        self._optimizer = weakref.ref(optimizer)
+        object.__setattr__(self, "_optimizer", weakref.ref(optimizer))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise _no_attribute(name)
+
+    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
+
+        def __getattr__(self, name: str) -> Any:
+            raise _no_attribute(name)
 
     def put(self, name: str, value: Any) -> None:
         """Set an item without a check."""
@@ -53,9 +64,17 @@ class ParameterGroup(dict[str, Any]):
         optimizer = self._optimizer()
         self.put(name, value if optimizer is None else optimizer._checked_value(self, name, value))
 
+    def __missing__(self, name: object) -> Any:
+        optimizer = self._optimizer()
+        raise unknown(type(optimizer or self).__name__, name, self, MissingIndexError)
+
     def update(self, *others: Any, **values: Any) -> None:
         for name, value in dict(*others, **values).items():
             self[name] = value
+
+    def __ior__(self, others: Any) -> Self:  # type: ignore[misc,override]
+        self.update(others)
+        return self
 
     def setdefault(self, name: str, default: Any = None) -> Any:
         if name not in self:
@@ -64,6 +83,33 @@ class ParameterGroup(dict[str, Any]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return dict, (dict(self),)  # a plain dict; the copied optimizer turns it into a group again
+
+
+def _no_attribute(name: str) -> LampError:
+    """The error for an attribute of a parameter group, which has keys."""
+    return MissingNameError(
+        "a parameter group is a dict, whose hyperparameters are no attributes",
+        expected=f"group[{name!r}]",
+        got=f"group.{name}",
+        fix=f"optimizer.param_groups[0][{name!r}], or optimizer.{name} for all groups",
+    )
+
+
+class ParameterGroups(list[ParameterGroup]):
+    """The parameter groups of an optimizer. An index that is wrong is explained."""
+
+    def __getitem__(self, index: Any) -> Any:
+        try:
+            return super().__getitem__(index)
+        except (IndexError, TypeError):
+            raise MissingIndexError(
+                f"there is no parameter group {index!r}"[:80],
+                expected=f"an integer from 0 to {len(self) - 1}",
+                got=repr(index)[:60],
+                fix=f'param_groups[0]["{index}"]'
+                if isinstance(index, str)
+                else "len(optimizer.param_groups) is their number",
+            ) from None
 
 
 def check_in_one_group(owner: str, params: Sequence[Any], groups: Iterable[Mapping[str, Any]]) -> None:
@@ -89,11 +135,12 @@ def groups_replaced(owner: str) -> LampError:
 
 
 def unknown(
-    owner: str, name: str, known: Iterable[str], kind: type[LampError] = ArgumentError, what: str = "hyperparameter"
+    owner: str, name: object, known: Iterable[str], kind: type[LampError] = ArgumentError, what: str = "hyperparameter"
 ) -> LampError:
     """The error for an unknown name; suggests the name that was probably meant."""
     names = list(known)
-    meant = [SYNONYMS[name]] if SYNONYMS.get(name) in names else get_close_matches(name, names, 1)
+    synonym = SYNONYMS.get(str(name))
+    meant = [synonym] if synonym in names else get_close_matches(str(name), names, 1)
     return kind(
         f"{owner} has no {what} {name!r}",
         expected=", ".join(names),

@@ -14,7 +14,7 @@ from lamp.formulas import Number
 from lamp.no_autograd import quick
 from lamp.optim.blocks import Block, ParameterBlocks, WholeParameters
 from lamp.optim.checks import Range, alike, as_list, as_parameters, check_ranges, column, plain, rows_of
-from lamp.optim.groups import ParameterGroup, check_in_one_group, groups_replaced, unknown
+from lamp.optim.groups import ParameterGroup, ParameterGroups, check_in_one_group, groups_replaced, unknown
 from lamp.optim.in_backward import StepsInBackward, explain_all
 from lamp.optim.rules import as_coefficients, as_state_names, check_state, explain_update, warn_of_copy
 from lamp.optim.saved_state import loaded_state, saved_state
@@ -72,7 +72,7 @@ class Optimizer(StepsInBackward, metaclass=_Made):
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Group], defaults: Group) -> None:
         self.defaults = defaults
-        self.param_groups: list[ParameterGroup] = []
+        self.param_groups = ParameterGroups()
         self._steps: list[int] = []  # number of steps made, per group
         self._blocks: list[ParameterBlocks] = []  # per group
         check_formulas(self, self.formulas)
@@ -257,10 +257,10 @@ class Optimizer(StepsInBackward, metaclass=_Made):
         """
         chosen = object.__new__(type(self))
         vars(chosen).update(vars(self))
-        vars(chosen)["param_groups"] = [
+        vars(chosen)["param_groups"] = ParameterGroups(
             chosen._as_group({**rows_of(group, rows), "params": [parameters[each] for each in group["params"]]})
             for group in self.param_groups
-        ]
+        )
         chosen._blocks = []
         chosen.take(self, rows, parameters)
         return chosen
@@ -388,7 +388,7 @@ class Optimizer(StepsInBackward, metaclass=_Made):
     def __setstate__(self, state: dict[str, Any]) -> None:
         states = dict(state.pop("states"))
         vars(self).update(state)
-        vars(self)["param_groups"] = [self._as_group(group) for group in self.param_groups]
+        vars(self)["param_groups"] = ParameterGroups(map(self._as_group, self.param_groups))
         self._make_blocks(states)
         self._is_copy = True
 

@@ -29,6 +29,7 @@ from lamp.training.arguments import EVALUATION_BATCH
 from lamp.training.batch import parts
 from lamp.training.callback import Stepping
 from lamp.training.epoch_metrics import measured
+from lamp.training.measured import MeasuredValues
 from lamp.training.metrics import Metrics, by_name
 from lamp.training.prediction import takes_inputs
 from lamp.trees import first_leaf, leaves, mapped
@@ -122,7 +123,7 @@ def cross_validate(
             scores["loss"][k] = loss.of_replicas(torch.tensor([k]))(output, target).item()
             for name, value in measured(named, output, target, 1).items():
                 scores[name][k] = value
-    return CrossValidation(scores, outputs, held_out, training, networks, history)
+    return CrossValidation(MeasuredValues(scores), outputs, held_out, training, networks, history)
 
 
 def _of_one(k: int, count: int, outputs: Tensor) -> Tensor:

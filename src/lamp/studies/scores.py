@@ -55,6 +55,10 @@ class CrossValidation:
     population: Population
     history: History
 
+    def __len__(self) -> int:
+        """The number of networks, one per fold of each repeat."""
+        return len(self.folds)
+
     def __getitem__(self, index: Any) -> Any:
         fix = "result.scores['loss'] has a score per fold; result.population[0] is the first fold's network"
         raise without_items(self, index, fix)

@@ -58,6 +58,10 @@ class Sweep:
     def best(self) -> Setting:
         return dict(self.rows[0].setting)
 
+    def __len__(self) -> int:
+        """The number of settings."""
+        return len(self.rows)
+
     def __getitem__(self, index: Any) -> Any:
         fix = "sweep.rows[0] is the best setting; sweep.networks(0) and sweep.history(0) are of its networks"
         raise without_items(self, index, fix)

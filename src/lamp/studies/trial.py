@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -11,7 +11,13 @@ from torch import Tensor
 from lamp.errors import ArgumentError
 from lamp.replicas import Population
 from lamp.studies.settings import Setting, shown
+from lamp.torch_habits import missing_attribute, without_items
 from lamp.training import History
+
+INSTEAD = {  # what users of Optuna and scikit-learn look for
+    **dict.fromkeys(("score", "value", "loss", "validation_loss"), "row.mean, or row.scores with one per seed"),
+    **dict.fromkeys(("params", "parameters", "config", "hyperparameters"), "row.setting"),
+}
 
 # Some epochs of a trial: the population's history, the replica of each seed (by index), and the epochs before.
 Stage = tuple[History, dict[int, int], int]
@@ -42,6 +48,15 @@ class Trial:
         self.group: TrainedTogether | None = None  # the group that its networks train in
         self.lost: set[int] = set()  # the indices of the seeds whose networks failed
         self._stages: list[Stage] = []
+
+    def __getitem__(self, name: Any) -> Any:
+        raise without_items(self, name, "row.setting['lr'] is a hyperparameter, row.mean the mean score")
+
+    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
+
+        def __getattr__(self, name: str) -> Any:
+            tried = {each: f"row.setting[{each!r}]" for each in vars(self).get("setting", ())}
+            raise missing_attribute(self, name, tried | INSTEAD)
 
     @property
     def going(self) -> list[int]:

@@ -28,7 +28,7 @@ from lamp.replicas.selecting import selected
 from lamp.training.batch import BatchReader
 from lamp.training.callback import Training
 from lamp.training.changes import Twins, make_up, settings_of
-from lamp.training.history import Measured
+from lamp.training.measured import Measured
 from lamp.training.training_state import data_state, set_data_state
 from lamp.training.untouched import Untouched
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -13,7 +13,8 @@ from lamp.errors import ArgumentError
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import Optimizer, ReduceLROnPlateau
-from lamp.signatures import Constructed
+from lamp.signatures import Constructed, called
+from lamp.torch_habits import missing_attribute, without_items
 from lamp.training.history import History
 from lamp.training.metrics import MetricLike
 
@@ -24,6 +25,24 @@ HOOKS = {
     "on_end": ("training",),
 }
 
+
+INSTEAD = {  # what users of Keras, Lightning and skorch look for in a training
+    **dict.fromkeys(("logs", "log", "callback_metrics", "loss", "val_loss"), "training.history.last['loss']"),
+    **dict.fromkeys(("current_epoch", "epoch_number"), "training.epoch"),
+    **dict.fromkeys(("global_step", "batch", "batch_idx"), "training.step"),
+    **dict.fromkeys(("lr", "learning_rate"), "training.optimizer.lr"),
+    **dict.fromkeys(("stop_training", "should_stop"), 'training.stop("why") ends the training'),
+    **dict.fromkeys(("save", "save_checkpoint", "save_weights"), "lamp.save(training.model, path)"),
+    **dict.fromkeys(("max_epochs", "n_epochs", "num_epochs"), "training.epochs"),
+    **dict.fromkeys(("net", "network", "module", "pl_module", "lightning_module"), "training.model"),
+}
+LOOKED_FOR = {  # and in a callback
+    **dict.fromkeys(("model", "trainer", "params", "net", "optimizer"), "on_epoch(self, training): training.model"),
+    **dict.fromkeys(("wait", "wait_count", "counter", "num_bad_epochs"), "history.epochs - 1 - stopping.best_epoch"),
+    **dict.fromkeys(("stopped_epoch", "early_stop", "stopped"), "history.stopped says why, history.epochs when"),
+    **dict.fromkeys(("best_score", "best_value", "val_loss_min"), "stopping.best, a number of lamp.EarlyStopping"),
+    **dict.fromkeys(("step", "update"), "pass it to fit: callbacks=[stopping]"),
+}
 
 FIXED = ("model", "criterion", "optimizer", "history", "metrics", "callbacks")  # attributes of a Training
 
@@ -81,6 +100,15 @@ class Training:
             )
         super().__setattr__(name, value)
 
+    def __getitem__(self, name: Any) -> Any:
+        raise without_items(self, name, "training.history.last holds the values of the last epoch")
+
+    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing_attribute(self, name, INSTEAD)
+
+    @called()
     def stop(self, why: str, replicas: Tensor | Sequence[int] | None = None) -> None:
         """End the training after this epoch; or only these replicas of a population (indices, or a mask (K,)).
 
@@ -146,6 +174,11 @@ class Callback(metaclass=Constructed):
     needs_model: ClassVar[bool] = True
     changes_model: ClassVar[bool] = True
     across_stages: ClassVar[bool] = False
+
+    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing_attribute(self, name, LOOKED_FOR)
 
     def on_start(self, training: Training) -> None:
         """Called before the first epoch, or before the first one after resuming (number `training.epoch`)."""

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -30,6 +30,7 @@ from lamp.saving.tensors import read_tensors, write_tensors
 from lamp.saving.trees import pack, unpack
 from lamp.saving.weights import WEIGHTS
 from lamp.signatures import Constructed
+from lamp.torch_habits import missing_attribute
 from lamp.training.checkpoint_schema import State, StateDocument
 from lamp.values import as_path
 
@@ -37,6 +38,12 @@ SECONDS = 60.0  # between two saves, by default
 STATE, STATE_TENSORS = "state.json", "state.safetensors"
 KIND, FORMAT = "checkpoint of a lamp training", 2
 CHECKPOINTS = "checkpoints"
+INSTEAD = {  # what users of Lightning and Keras look for
+    **dict.fromkeys(("best_model_path", "last_model_path", "path", "filepath"), "checkpoint.saved()[-1], the newest"),
+    **dict.fromkeys(("load", "restore", "load_weights"), "lamp.load(model, path); fit(..., resume=True) goes on"),
+    **dict.fromkeys(("save", "step", "update"), "fit(..., checkpoint=...) saves; lamp.save(model, path) at any time"),
+    **dict.fromkeys(("best", "monitor", "save_best_only"), "lamp.EarlyStopping(...) restores the best weights"),
+}
 NAME = re.compile(r"epoch-(\d{6,})-step-(\d{9,})")
 
 
@@ -85,6 +92,11 @@ class Checkpoint(metaclass=Constructed):
             )
         if (self.every_epochs, self.every_steps, self.every_seconds) == (None, None, None):
             object.__setattr__(self, "every_seconds", SECONDS)
+
+    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing_attribute(self, name, INSTEAD)
 
     def saved(self) -> list[Path]:
         """The checkpoints in the folder, oldest first, damaged ones included. Raises CheckpointError if unreadable."""

@@ -22,8 +22,8 @@ from lamp.state import ModelState
 from lamp.training import eager
 from lamp.training.engine import Budget, Measurement, Progress, Ready, beside
 from lamp.training.epochs import CompiledEpoch, Data, Record, losses_of_epochs, shapes_of_samples, values_of_epochs
-from lamp.training.history import Measured
 from lamp.training.last_good import LastGood
+from lamp.training.measured import Measured
 from lamp.training.metrics import answer_of
 from lamp.training.spec import FitSpec
 from lamp.training.untouched import Untouched

@@ -25,8 +25,8 @@ from lamp.training.batch import Batch, parts
 from lamp.training.diagnosis import first_non_finite, not_finite
 from lamp.training.engine import Budget, Measurement, Progress, Ready
 from lamp.training.epoch_metrics import EpochMetrics
-from lamp.training.history import Measured
 from lamp.training.last_good import LastGood
+from lamp.training.measured import Measured
 from lamp.training.metrics import MetricLike
 from lamp.training.mismatches import warn_of_forgotten
 from lamp.training.spec import FitSpec

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
-from lamp.training.history import Measured
 from lamp.training.last_good import LastGood
+from lamp.training.measured import Measured
 from lamp.training.spec import FitSpec
 
 

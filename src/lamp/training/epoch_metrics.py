@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lamp.axes import marked
 from lamp.errors import ArgumentError, CheckpointError
-from lamp.training.history import Measured
+from lamp.training.measured import Measured
 from lamp.training.metrics import MetricLike, is_accumulator
 from lamp.trees import joined, mapped
 

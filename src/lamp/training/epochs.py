@@ -23,7 +23,7 @@ from lamp.losses import ClassLoss, Loss
 from lamp.training import eager
 from lamp.training.batch import parts
 from lamp.training.epoch_metrics import measured
-from lamp.training.history import Measured
+from lamp.training.measured import Measured
 from lamp.training.metrics import MetricLike, answer_of, ignored_by
 from lamp.training.spec import FitSpec
 from lamp.trees import flat
@@ -100,6 +100,13 @@ class Data:
         """Whether kernels read the user's own tensor of inputs."""
         return any(self.inputs.data_ptr() == x.data_ptr() for x in flat(inputs))
 
+    def _are_as_copied(self, inputs: tuple[Any, ...]) -> bool:
+        """Whether inputs that kernels read a copy of are still those that were copied."""
+        try:
+            return torch.equal(laid_out(self.plan, inputs, self.per_replica), self.inputs)
+        except NotCompiled:  # the next epoch says why
+            return False
+
     @property
     def state(self) -> Hashable:
         """A key of the loader's settings, and of whether the samples are unchanged."""
@@ -108,7 +115,7 @@ class Data:
         settings = loader.batch_size, loader.drop_last, loader.shuffle, tuple(vars(loader))
         inputs, given = _columns(loader)
         same = self._then is None or (given.shape == self._then.shape and torch.equal(given, self._then))
-        same &= self._in_place(inputs) or torch.equal(laid_out(self.plan, inputs, self.per_replica), self.inputs)
+        same &= self._in_place(inputs) or self._are_as_copied(inputs)
         return (*settings, None if self._seedless else frozen(loader.seed), frozen(loader.indices), same)
 
     @property

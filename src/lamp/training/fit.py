@@ -37,10 +37,11 @@ from lamp.training.callback import Callback, Stepping, Training
 from lamp.training.checkpointer import open_checkpoints
 from lamp.training.checkpoints import Checkpoint
 from lamp.training.choosing import ENGINES
-from lamp.training.history import History, Measured
+from lamp.training.history import History
 from lamp.training.loop import Loop
+from lamp.training.measured import Measured, MeasuredValues
 from lamp.training.metrics import Metrics, by_name
-from lamp.training.mismatches import warn_of_pair, warn_of_torchs_parameters
+from lamp.training.mismatches import warn_of_pair, warn_of_torchs_parameters, warn_of_unfrozen
 from lamp.training.own_loss import check_loss
 from lamp.values import natural
 from lamp.workers import not_cut_off
@@ -150,6 +151,7 @@ def fit(
     check_scheduler(optimizer, scheduler, schedule_per)
     warn_of_pair(model, criterion)
     warn_of_torchs_parameters(model)
+    warn_of_unfrozen(model)
     if isinstance(model, Population):
         model.check_again()
     history = History(engine, "", model.replicas)
@@ -237,7 +239,7 @@ def evaluate(
     if isinstance(batches, DataLoader) and batches.replicas not in (None, model.replicas):
         raise _other_replicas("data", batches, model)
     check_loss(whole, model, criterion, batches)
-    return eager.evaluate(model, criterion, batches, by_name(metrics, criterion, numbers=False))
+    return MeasuredValues(eager.evaluate(model, criterion, batches, by_name(metrics, criterion, numbers=False)))
 
 
 def _in_order(data: Any, batch_size: int, epochs: int) -> Iterable[Any]:

@@ -21,6 +21,7 @@ from lamp.signatures import called
 from lamp.state_dict import check_state_of
 from lamp.tabular import Table
 from lamp.torch_habits import missing_attribute
+from lamp.training.measured import Measured, MeasuredValues
 from lamp.values import a_number, as_path, integer, is_one_of, several
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ ROWS_SHOWN = 12
 WIDTH = 80  # the most characters per line
 
 KEPT = ("engine", "why", "replicas", "stopped", "compile_seconds", "endings", "failed")
-
-Measured = float | Tensor  # a number of one network, or (K,) of a population
-
 
 INSTEAD = {
     "history": "the history itself: history['loss']",
@@ -105,6 +103,8 @@ class History(Mapping[str, Tensor]):
     def __bool__(self) -> bool:
         return True  # an empty history counts as a history
 
+    __eq__, __hash__ = object.__eq__, object.__hash__  # a Mapping's would ask whether tensors are equal
+
     @property
     def names(self) -> list[str]:
         """The names of what was measured, in order of appearance."""
@@ -122,7 +122,7 @@ class History(Mapping[str, Tensor]):
     @property
     def last(self) -> dict[str, Measured]:
         """The last epoch's values, by name."""
-        return dict(self._epochs[-1]) if self._epochs else {}
+        return MeasuredValues(self._epochs[-1] if self._epochs else {})
 
     @called()
     def best_epoch(self, name: str = "validation_loss", mode: str = "min") -> int:

@@ -24,8 +24,8 @@ from lamp.training.choosing import ASKED, batch_size_of, choose, refused
 from lamp.training.diagnosis import none_finite, not_finite, tell_of_failures, tell_of_validation
 from lamp.training.eager import EagerEngine
 from lamp.training.engine import Budget, Engine, Measurement
-from lamp.training.history import Measured
 from lamp.training.interrupt import Interruptible
+from lamp.training.measured import Measured
 from lamp.training.progress import Reporter, reporter
 from lamp.training.spec import FitSpec, StepSchedule
 from lamp.training.watch import Watch

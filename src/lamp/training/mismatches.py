@@ -161,6 +161,18 @@ def warn_of_torchs_parameters(network: Module) -> None:
                 )
 
 
+def warn_of_unfrozen(network: Module) -> None:
+    """Warn of attributes that freeze a layer in Keras, or look as if they did, and that nothing reads here."""
+    for module in network.modules():
+        for name in ("trainable", "requires_grad"):
+            if vars(module).get(name) is False and is_lamps(type(module)):
+                warn_of(
+                    f"{describe(module)}: {name} = False freezes nothing, because modules have no such attribute. "
+                    "Fix: module.requires_grad_(False).",
+                    TrainingWarning,
+                )
+
+
 def warn_of_forgotten(network: Module, output: Any) -> None:
     """Warn of parameters whose module took part in a forward, but not as often in the backward of a user's module.
 

@@ -14,7 +14,7 @@ from lamp.training.cost_model import costs
 from lamp.training.engine import Budget, Measurement, Progress, Ready, beside
 from lamp.training.epoch_prefetcher import NOTHING, EpochPrefetcher
 from lamp.training.epochs import Record, losses_of_epochs, values_of_epochs
-from lamp.training.history import Measured
+from lamp.training.measured import Measured
 from lamp.training.spec import FitSpec
 
 # The shortest and longest time of a block; in between, a quarter of the remaining time. The first blocks are of the

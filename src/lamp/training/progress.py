@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Protocol, Self
 
 import torch
 
-from lamp.training.history import Measured
+from lamp.training.measured import Measured
 from lamp.values import a_switch
 
 if TYPE_CHECKING:

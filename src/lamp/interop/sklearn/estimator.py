@@ -6,7 +6,7 @@ import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from lamp.cpu_settings import threads_for
 from lamp.errors import ArgumentError
 from lamp.interop.sklearn.learner import Batch, Learner, Objective, Plateau
 from lamp.interop.sklearn.networks import network_of, with_weights
-from lamp.interop.sklearn.parameters import ABOUT, architecture_of, check_parameters, decided, sizes_of
+from lamp.interop.sklearn.parameters import ABOUT, INSTEAD, architecture_of, check_parameters, decided, sizes_of
 from lamp.interop.sklearn.rates import Planned, cosine, inverse_scaling, optimizer_for, planned
 from lamp.interop.sklearn.samples import (
     FEWEST_FOLDED,
@@ -37,6 +37,7 @@ from lamp.module import Module
 from lamp.nn import PiecewiseLinearEncoding
 from lamp.optim import LRScheduler, Optimizer, ReduceLROnPlateau
 from lamp.signatures import called, check_takes
+from lamp.torch_habits import missing_attribute
 from lamp.training import Callback, EarlyStopping, History
 
 SEEDS = 2**31 - 1
@@ -341,6 +342,12 @@ class MLP(BaseEstimator):  # type: ignore[misc]
             means.append(each.mean(0))
             spreads.append(each.std(0))
         return np.concatenate(means), np.concatenate(spreads)
+
+    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
+
+        def __getattr__(self, name: str) -> Any:
+            unfitted = name.endswith("_") and not hasattr(self, "_learner")
+            raise missing_attribute(self, name, {name: "call fit(X, y) first"} if unfitted else INSTEAD)
 
     @property
     def network_(self) -> Module:

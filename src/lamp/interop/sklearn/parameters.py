@@ -23,6 +23,20 @@ AUTO: dict[str, tuple[Any, Any]] = {  # what "auto" means for one member, and fo
     "validation_fraction": (0.1, 0.2),
 }
 
+INSTEAD = {  # attributes of scikit-learn's other models, of Keras and of torch
+    **dict.fromkeys(("coef_", "intercept_", "weights"), "model.coefs_ and model.intercepts_, a list of both per layer"),
+    **dict.fromkeys(("model", "module", "module_", "net", "network"), "model.network_"),
+    **dict.fromkeys(("history", "plot"), "model.history_, and model.history_.plot()"),
+    **dict.fromkeys(
+        ("parameters", "state_dict", "modules", "eval", "train"), "a method of the network, model.network_"
+    ),
+    **dict.fromkeys(("save", "load"), "joblib.dump(model, path); lamp.save(model.network_, path) for the weights"),
+    **dict.fromkeys(("predict_proba", "decision_function", "classes_"), "lamp.MLPClassifier has predict_proba"),
+    "feature_importances_": "sklearn.inspection.permutation_importance(model, X, y)",
+    "summary": "lamp.summary(model.network_)",
+    "evaluate": "model.score(X, y)",
+    **dict.fromkeys(("transform", "fit_transform"), "nothing: a network of this kind ends in its predictions"),
+}
 ABOUT = """
     Parameters that scikit-learn has too have its names and meanings:
 
