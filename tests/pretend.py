@@ -152,6 +152,12 @@ def gpu(waits: bool = False) -> Iterator[Watch]:
 
 def _modules() -> list[Any]:
     """The loaded modules of lamp."""
+    return _modules_among(len(sys.modules))
+
+
+@functools.lru_cache(maxsize=1)
+def _modules_among(loaded: int) -> list[Any]:
+    """The modules of lamp among so many, which are looked for again when more are loaded."""
     return [module for name, module in list(sys.modules.items()) if name.startswith("lamp.")]
 
 
