@@ -169,6 +169,31 @@ def test_taggers_of_words(kind, tmp_path):
             assert error(run(path, x)[0], expected if each is model else expected.mean(0)) < 1e-5
 
 
+class LastPlace(lamp.Container):
+    """The output at the last place, wherever that is, beside the one at the second."""
+
+    def __init__(self):
+        self.layer = lamp.GRU(3, 2, batch_first=True)
+
+    def forward(self, x):
+        y, _ = self.layer(x)
+        return y[:, -1], y[:, 1]
+
+    def trace(self, tracer, x):
+        y, _ = tracer(self.layer, x)
+        return tracer.select(self, y, 1, -1), tracer.select(self, y, 1, 1)
+
+
+def test_places_are_counted_from_either_end(tmp_path):
+    model = LastPlace()
+    path = lamp.to_onnx(model, tmp_path / "network.onnx", input_shape=(L, 3))
+    for length in (2, 19):
+        x = torch.randn(4, length, 3)
+        y, _ = lamp.to_torch(model.layer)(x)
+        for found, expected in zip(run(path, x), (y[:, -1], y[:, 1]), strict=True):
+            assert error(found, expected.detach()) < 1e-5
+
+
 def test_a_scaling_is_the_same_at_each_place(tmp_path):
     model = lamp.GRU(3, 2, batch_first=True)
     path = lamp.to_onnx(
