@@ -28,6 +28,7 @@ NETWORKS = {
             lamp.InstanceNorm2d(10, affine=True, track_running_stats=True),
             lamp.GELU(),
             lamp.InstanceNorm2d(10, momentum=0.7, track_running_stats=True),
+            lamp.GELU(),
         ],
     ),
     "tracked, without momentum": (
@@ -73,6 +74,15 @@ def test_wide_rows():
     trained_alike(
         (40,), lambda: [lamp.Linear(40, 64), lamp.LayerNorm(64), lamp.ReLU(), lamp.Linear(64, 48)], samples=90, batch=40
     )
+
+
+@pytest.mark.parametrize("engine", ["eager", "compiled", "auto"])
+@pytest.mark.parametrize("tracked", [False, True])
+def test_samples_of_one_number_per_channel_are_refused(tracked, engine):
+    model = lamp.Sequential(lamp.Conv1d(2, 3, 4), lamp.InstanceNorm1d(3, track_running_stats=tracked), lamp.Flatten())
+    data, optimizer = (torch.randn(9, 2, 4), torch.randint(3, (9,))), lamp.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(lamp.LampError, match=r"1: InstanceNorm1d[^:]*: one number per channel has no variance"):
+        lamp.fit(model, lamp.CrossEntropyLoss(), optimizer, data, epochs=1, engine=engine, progress=False)
 
 
 @pytest.mark.compiled

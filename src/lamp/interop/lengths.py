@@ -17,18 +17,7 @@ Sizes = tuple[int, ...]  # the sizes of one axis, one per length that was traced
 Named = tuple[int | str, ...]  # the shape of a sample, with names in the place of sizes
 
 TRACED = (16, 4, 1, 64, 256, 1024)  # the network is traced at multiples of the first of these that it takes
-TRIED = (
-    1,
-    2,
-    3,
-    7,
-    16,
-    33,
-    50,
-    128,
-    300,
-    1100,
-)  # the lengths at which the file is compared, where the network takes them
+TRIED = (1, 2, 3, 7, 16, 33, 50, 128, 300, 1100)  # lengths at which the file is compared, if the network takes them
 DEPENDS = {("Scan", "steps"), ("Constant", "numbers"), ("Select", "index")}  # options that may depend on a length
 FIX = "numbers in the place of names in input_shape: a file for each length"
 

@@ -150,17 +150,21 @@ class ChannelNorm(Module):
         lead = standing(0, self.replicas)
         n = math.prod(x.shape[lead + 2 :]) * (x.shape[lead] if self.over_batch else 1)
         if n == 1:
-            raise ShapeError(
-                "one number per channel has no variance",
-                expected=f"more than 1 value per channel{'' if self.over_batch else ' of a sample'} when training",
-                got=f"{n}, in an input {tuple(x.shape)}",
-                fix="pass more than one sample: without running statistics, eval() normalises each batch by itself, too"
-                if self.over_batch and not self.training
-                else "choose a batch size that does not leave a single sample for the last batch, or call eval() first"
-                if self.over_batch
-                else "pass samples with more than one position, or track running statistics and call eval() first",
-            )
+            raise self._no_variance(tuple(x.shape))
         return n
+
+    def _no_variance(self, shape: tuple[Any, ...]) -> ShapeError:
+        """The error for an input of this shape, whose mean and var would be taken of one number."""
+        return ShapeError(
+            "one number per channel has no variance",
+            expected=f"more than 1 value per channel{'' if self.over_batch else ' of a sample'} when training",
+            got=f"1, in an input {shape}".replace("'", ""),
+            fix="pass more than one sample: without running statistics, eval() normalises each batch by itself, too"
+            if self.over_batch and not self.training
+            else "choose a batch size that does not leave a single sample for the last batch, or call eval() first"
+            if self.over_batch
+            else "pass samples with more than one position, or track running statistics and call eval() first",
+        )
 
     def _update_running_stats(self, mean: Tensor, var: Tensor) -> None:
         """Move the running statistics, if there are any, towards those of a batch."""
@@ -260,6 +264,8 @@ class ChannelNorm(Module):
             held = {"parameters": own, "buffers": dict(self._members(Buffer)), "multiplications": 2 * size}
             by_batch = tracer.training or self.running_mean is None
             return tracer.op("BatchNorm", self, [input], input.shape, **held, eps=self.eps, by_batch=by_batch)
+        if size == self.num_features:
+            raise self._no_variance(("B", *input.shape))
         groups, axes = self.num_features, tuple(range(len(input.shape)))
         held = {"parameters": own, "buffers": dict(self._members(Buffer)), "multiplications": 3 * size}
         return tracer.op(

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
-from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.rules.chain import apply_chain, each_column, give_gradients, note_all_given
 from lamp.compiler.rules.rule import Rule, WeightedRule
 from lamp.compiler.stages import Stage
@@ -119,8 +118,6 @@ class Norm(WeightedRule):
         shape, given = op.inputs[0].shape, op.attributes
         rows = given.get("groups") or math.prod(shape[: len(shape) - len(given["axes"])])
         about = {"rows": rows, "n": math.prod(shape) // rows, "eps": given["eps"], "centred": given["centred"]}
-        if op.buffers and about["n"] == 1:
-            raise NotCompiled("is not compiled: one number per channel of a sample has no variance", module=op.module)
         about |= {"tracks": bool(op.buffers), "momentum": vars(op.module).get("momentum")}
         return [Stage("Standardise", inputs, math.prod(shape), attributes=about)]
 
