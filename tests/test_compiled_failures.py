@@ -280,12 +280,6 @@ REFUSED = {
 REFUSED_BY_FIT = {
     "Look looks at every batch": lambda: spec(callbacks=[Look()]),
     "come from a list": lambda: spec(data=in_batches()),
-    "running statistics": lambda: spec(
-        lamp.Linear(3, 5),
-        lamp.InstanceNorm1d(2, track_running_stats=True),
-        criterion=lamp.MSELoss(),
-        data=(numbers(35, 2, 3), numbers(35, 2, 5)),
-    ),
     "of torch.int32": lambda: spec(data=(TASK.data()[0], TASK.data()[1].int())),
 }
 

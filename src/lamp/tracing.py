@@ -44,6 +44,8 @@ def trace(model: Module, *inputs: Any, training: bool = True, across: bool = Fal
     training, across = a_switch(training, "training"), a_switch(across, "across")
     parameters = (each for module in root.modules() for _, each in module._members(Parameter))
     dtype = next((parameter.dtype for parameter in parameters), torch.get_default_dtype())
+    if inputs and all(x is None for x in inputs):
+        raise _no_batch(None)
     second: set[int] = set()  # numbers of the inputs that have their batch on the second axis
     while True:
         tracer = Tracer(root, training, across)
@@ -121,7 +123,11 @@ def _sample(x: Any, dtype: torch.dtype, batch: int) -> tuple[Shape, torch.dtype]
             return (*x.shape[lead : lead + batch], *x.shape[lead + batch + 1 :]), x.dtype
     elif isinstance(x, tuple | list) and len(x) > batch and all(isinstance(n, int) and n > 0 for n in x):
         return (*x[:batch], *x[batch + 1 :]), dtype
-    raise ArgumentError(
+    raise _no_batch(x)
+
+
+def _no_batch(x: Any) -> ArgumentError:
+    return ArgumentError(
         "trace takes batches",
         expected="a tensor (B, ...), or its shape, such as (32, 784)",
         got=f"a tensor {tuple(x.shape)}"

@@ -92,7 +92,7 @@ class Point:
         run, inputs = self.fresh()
         self.centre = run(*inputs)
         if isinstance(self.module, Population):
-            self.module.skip_check()  # `run` has passed it, and one for each evaluation would take most of the time
+            self.module._skip_check()  # `run` has passed it, and one for each evaluation would take most of the time
         network = module if module.replicas is None else getattr(module, "network", module)
         ends = len(inputs) > 1 and isinstance(network, Sequential) and isinstance([*network][-1], Loss)
         self.has_target = ends or isinstance(module, Loss)

@@ -63,7 +63,8 @@ def checked_dtypes(given: Any, shapes: Sequence[Named | None], usual: torch.dtyp
     """The dtype of each input: what is asked for, or else that of the network. Raises DTypeError for any other."""
     asked = list(given) if isinstance(given, tuple | list) else [given] * (1 if len(shapes) == 1 else 0)
     asked = [None] * len(shapes) if given is None else asked
-    if len(asked) == len(shapes) and all(each in (None, torch.bool, torch.int64, usual) for each in asked):
+    takes = None, torch.bool, torch.int64, usual
+    if len(asked) == len(shapes) and all(any(each is one for one in takes) for each in asked):
         return [usual if each is None else each for each in asked]
     raise DTypeError(
         "input_dtype does not fit",

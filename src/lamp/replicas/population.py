@@ -135,7 +135,7 @@ class Population(Module):
         if not self._unchecked and is_copyable(self.network):
             self._unchecked.extend(modules_to_check(self.network, set_on_instance=True))
 
-    def skip_check(self) -> None:
+    def _skip_check(self) -> None:
         """Leave out the check of a user's modules, because a copy of this population has passed it."""
         self._unchecked.clear()
 
