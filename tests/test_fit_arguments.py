@@ -289,6 +289,8 @@ PAIRS = {
     "sigmoid twice": ((lamp.Sigmoid(),), lamp.BCEWithLogitsLoss(), "Sigmoid.* before BCEWithLogitsLoss"),
     "no sigmoid": ((), lamp.BCELoss(), "Linear.* before BCELoss.*BCEWithLogitsLoss"),
     "tanh before BCE": ((lamp.Tanh(),), lamp.BCELoss(), "Tanh.* before BCELoss"),
+    "log-softmax along the batch": ((lamp.LogSoftmax(0),), lamp.NLLLoss(), r"LogSoftmax\(dim=0\).*batch.*dim=1"),
+    "softmax along the batch": ((lamp.Softmax(0),), lamp.BCELoss(), r"Softmax\(dim=0\).*batch.*dim=1"),
     "divergence of probabilities": ((lamp.Softmax(1),), lamp.KLDivLoss(), "Softmax.* before KLDivLoss"),
 }
 FINE = {

@@ -444,6 +444,7 @@ def test_data_sets_are_added():
     assert torch.equal(both.inputs, torch.cat([x, -x[:2]]))
     assert torch.equal(both.targets, torch.cat([y, 1 - y[:2]]))
     assert (both.name, both.classes, (one + one).name) == ("left + right", ("a", "b"), "left")
+    assert torch.equal(sum([one, other]).inputs, both.inputs)
 
 
 def test_results_have_a_length():

@@ -100,11 +100,21 @@ INSTEAD = {
         r"metric|Metrics?|F1(Score)?|f1_score|Precision|Recall|AUC|AUROC|roc_auc_score|ConfusionMatrix|R2(Score)?|Perplexity",
         r"Mean(Absolute|Squared)Error",
     ),
-    "lamp.Dataset(inputs, targets), or (inputs, targets) themselves": (r"TensorDataset|Subset",),
+    "lamp.Dataset(inputs, targets), or (inputs, targets) themselves": (r"TensorDataset",),
+    "dataset[[3, 1, 4]] and dataset[mask] are data sets too; DataLoader(..., indices=...)": (r"Subset",),
     "lamp itself has what is used of it: lamp.DataLoader, lamp.Dataset, lamp.clip_grad_norm_, lamp.nn.pad_sequence": (
         r"utils",
     ),
-    "lamp.fit(..., validation=0.2) holds out a fifth": (r"random_split|train_test_split",),
+    "lamp.fit(..., validation=0.2) holds out a fifth; dataset.split(0.8) is two data sets": (
+        r"random_split|train_test_split",
+    ),
+    "lamp.LambdaLR(optimizer, function) and others, as scheduler= of lamp.fit": (r"LearningRateScheduler|\w+Decay",),
+    "lamp.init.kaiming_normal_(tensor, nonlinearity='linear'), whose variance is 1 / fan_in": (r"lecun_normal_?",),
+    "lamp.init.xavier_uniform_ or xavier_normal_, which is Glorot's": (r"glorot_\w+",),
+    "lamp.init.kaiming_uniform_ or kaiming_normal_, which is He's": (r"he_\w+",),
+    "lamp.init.normal_ or uniform_, of this standard deviation or these bounds": (
+        r"(truncated|random)_(normal|uniform)_?|variance_scaling|[Ii]nitializers?",
+    ),
     "torch's: lamp computes on torch tensors": (
         r"tensor|Tensor|zeros|ones|randn?|arange|from_numpy|as_tensor|manual_seed|device|dtype|float(16|32|64)|int64|long",
         r"cuda|mps|backends|stack|cat|Generator|set_num_threads",

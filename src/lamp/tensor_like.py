@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from lamp.errors import MissingNameError
+
 
 def tensors_of(tree: Any) -> Any:
     """The tree with each Parameter and Buffer replaced by its tensor, also within lists, tuples and dicts."""
@@ -104,6 +106,35 @@ class TensorLike:
         def __getattr__(self, name: str) -> Any: ...
 
 
+def _explained(name: str, fix: str) -> property:
+    """An attribute that tensors have and these objects do not."""
+
+    def explain(self: TensorLike) -> Any:
+        raise MissingNameError(
+            f"{type(self).__name__} has no attribute {name!r}",
+            expected="what a tensor has without autograd, and without a change of its shape in place",
+            got=name,
+            fix=fix,
+        )
+
+    return property(explain)
+
+
+ELSEWHERE = {  # attributes of tensors that would do nothing, or harm: what to write in lamp
+    **dict.fromkeys(
+        ("register_hook", "register_post_accumulate_grad_hook"),
+        "change weight.grad between model.backward(...) and optimizer.step()",
+    ),
+    **dict.fromkeys(("retain_grad", "retains_grad"), "nothing: weight.grad is always there after model.backward(...)"),
+    "backward": "model.backward(criterion.backward()), which adds to weight.grad",
+    **dict.fromkeys(
+        ("resize_", "resize_as_", "set_", "t_", "transpose_", "swapaxes_", "swapdims_", "squeeze_", "unsqueeze_"),
+        "weight.data = tensor sets values of the same shape; another shape needs another module",
+    ),
+    "assign": "weight.data = tensor",
+}
 for _name in dir(torch.Tensor):
     if not _name.startswith("_") and _name != "data":
         setattr(TensorLike, _name, property(operator.attrgetter(f"data.{_name}")))
+for _name, _fix in ELSEWHERE.items():
+    setattr(TensorLike, _name, _explained(_name, _fix))

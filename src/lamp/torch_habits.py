@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import difflib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import FrozenInstanceError
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -17,6 +18,7 @@ from lamp.signatures import called
 from lamp.values import a_switch
 
 Member = TypeVar("Member")
+Kind = TypeVar("Kind")
 
 INSTEAD = {  # name of a method of torch.nn.Module or a Keras model: what to write in lamp
     "fit": "lamp.fit(model, criterion, optimizer, (inputs, targets), epochs=10)",
@@ -35,6 +37,17 @@ INSTEAD = {  # name of a method of torch.nn.Module or a Keras model: what to wri
     "trainable_parameters": "[p for p in model.parameters() if p.requires_grad]",
     "trainable": "model.requires_grad_(False) freezes it",
     "layers": "list(model), or model.children()",
+    "get_weights": "[p.data for p in model.parameters()], or model.state_dict()",
+    "set_weights": "model.load_state_dict(...), or parameter.data = tensor for each of model.parameters()",
+    "get_config": "print(module), whose text makes it again; lamp.save keeps the weights",
+    **dict.fromkeys(("count_params", "num_parameters", "n_params"), "lamp.summary(model, x).parameters"),
+    **dict.fromkeys(("input_shape", "output_shape"), "lamp.summary(model, x), which shows all shapes"),
+    **dict.fromkeys(
+        ("optimizer", "criterion", "metrics", "history"),
+        "kept beside the network: lamp.fit(model, criterion, optimizer, ...)",
+    ),
+    **dict.fromkeys(("share_memory", "fuse_model"), "nothing: threads may share a network as it is"),
+    **dict.fromkeys(("init", "init_weights"), "model.reset_parameters(); lamp.Linear(2, 3, init=...) chooses how"),
     **dict.fromkeys(
         (
             "register_forward_hook",
@@ -225,6 +238,33 @@ def missing_attribute(thing: object, name: str, instead: Mapping[str, str] = INS
         got=name,
         fix=instead.get(name) or (f"did you mean {close[0]}?" if close else f"dir({kind}) lists the attributes"),
     )
+
+
+def unchangeable(fix: str) -> Callable[[type[Kind]], type[Kind]]:
+    """A decorator of frozen dataclasses, which explains that an attribute is set or deleted; `fix` says what to do."""
+
+    def decorate(kind: type[Kind]) -> type[Kind]:
+        def explained(method: str) -> Callable[..., None]:
+            frozen = getattr(kind, method)
+
+            def change(self: Any, name: str, *value: Any) -> None:
+                try:
+                    frozen(self, name, *value)
+                except FrozenInstanceError:
+                    raise ArgumentError(
+                        f"a {type(self).__name__} does not change",
+                        expected="the attributes that it was made with",
+                        got=f"{name} = {' '.join(repr(value[0]).split())}"[:60] if value else f"del {name}",
+                        fix=fix,
+                    ) from None
+
+            return change
+
+        for method in ("__setattr__", "__delattr__"):
+            setattr(kind, method, explained(method))
+        return kind
+
+    return decorate
 
 
 def without_items(thing: object, index: object, instead: str) -> ArgumentError:

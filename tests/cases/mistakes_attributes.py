@@ -53,6 +53,48 @@ def group():
     return sgd().param_groups[0]
 
 
+def weight():
+    return network()[0].weight
+
+
+def few():
+    return lamp.Dataset(X, Y)
+
+
+def settings():
+    return lamp.grid(lr=[0.1, 0.2])
+
+
+def drawn():
+    return lamp.samples(1, lr=lamp.uniform(0.0, 1.0))[0]
+
+
+def best():
+    return sweep().best
+
+
+def _item(made: Callable[[], Any], key: Any, value: Any, error: type[Exception], *words: str) -> Mistake:
+    """An item that is set."""
+    text = f"{made.__name__}()[{key!r}] = {value!r}"
+    return Mistake(text, lambda: operator.setitem(made(), key, value), error, words[0], words[1:])
+
+
+def _stopping_with(name: str, value: Any) -> Mistake:
+    """A training with an EarlyStopping of which this option was set to a wrong value."""
+
+    def call():
+        callback = stopping()
+        setattr(callback, name, value)
+        fit(callbacks=[callback])
+
+    return Mistake(f"EarlyStopping.{name} = {value!r}, then fit", call, ArgumentError, name)
+
+
+def _dropout(p: Any) -> Mistake:
+    text = f"Dropout.p = {p!r}"
+    return Mistake(text, lambda: setattr(lamp.Dropout(0.5), "p", p), ArgumentError, "Dropout: p")
+
+
 def _joined_to_a_group():
     optimizer = sgd()
     operator.ior(optimizer.param_groups[0], {"lr": "fast"})
@@ -117,7 +159,45 @@ MISTAKES = [
     _set(loader, "seed", 5, "seed=..."),
     _set(loader, "num_workers", 4, "pass a torch DataLoader"),
     _set(network, "training", "no", "True or False"),
+    _looked_up(sgd, "minimize", "optimizer.step()"),
+    _looked_up(sgd, "apply_gradients", "optimizer.step()"),
+    _looked_up(sgd, "register_step_post_hook", "on_batch"),
+    _looked_up(sgd, "foreach", "leave it out"),
+    _looked_up(sgd, "parameters", "param_groups[0]['params']"),
+    _set(sgd, "state", {}, "load_state_dict"),
+    _set(sgd, "defaults", {}, "optimizer.lr = 0.1"),
+    _set(sgd, "step", 3, "optimizer.step(...)"),
+    _set(sgd, "zero_grad", None, "is a method"),
+    _key(sgd, "lr", ArgumentError, "optimizer.lr"),
+    _item(sgd, "lr", 0.5, ArgumentError, "SGD", "optimizer.lr"),
+    _item(groups, 0, {"lr": 0.5}, ArgumentError, "param_groups", "add_param_group"),
+    # ---- parameters and options of modules
+    _looked_up(weight, "register_hook", "weight.grad between"),
+    _looked_up(weight, "register_post_accumulate_grad_hook", "weight.grad between"),
+    _looked_up(weight, "retain_grad", "always there"),
+    _looked_up(weight, "backward", "model.backward(criterion.backward())"),
+    _looked_up(weight, "assign", "weight.data = tensor"),
+    _looked_up(weight, "t_", "same shape"),
+    _looked_up(weight, "unsqueeze_", "same shape"),
+    _looked_up(weight, "resize_", "same shape"),
+    _looked_up(network, "get_weights", "state_dict()"),
+    _looked_up(network, "set_weights", "load_state_dict"),
+    _looked_up(network, "count_params", "lamp.summary(model, x).parameters"),
+    _looked_up(network, "init_weights", "reset_parameters()"),
+    _dropout(1.5),
+    _dropout(-0.1),
+    _dropout(None),
+    _dropout("0.5"),
     # ---- data sets
+    _set(few, "inputs", 3, "dataclasses.replace(dataset"),
+    _set(few, "classes", ("a", "b"), "dataclasses.replace(dataset"),
+    _set(few, "note", "mine", "dataclasses.replace(dataset"),
+    Mistake("del dataset.inputs", lambda: delattr(few(), "inputs"), ArgumentError, "Dataset", ("del inputs",)),
+    Mistake("1 + a data set", lambda: 1 + few(), DTypeError, "Dataset", ("ConcatDataset",)),
+    _looked_up(few, "shuffle", "shuffle=True"),
+    _looked_up(few, "map", "function(dataset.inputs)"),
+    _looked_up(few, "to_numpy", "dataset.inputs.numpy()"),
+    _looked_up(few, "head", "dataset[:5]"),
     _joined("tensors", lambda: (X, Y), DTypeError, "Dataset", "ConcatDataset"),
     _joined("other inputs", lambda: lamp.Dataset(X[:, :2], Y), ShapeError, "inputs", "(n, 3)"),
     _joined("other targets", lambda: lamp.Dataset(X, Y.float()), DTypeError, "targets", "torch.int64"),
@@ -135,6 +215,10 @@ MISTAKES = [
     _key(row, "lr", ArgumentError, "row.setting['lr']"),
     _looked_up(summary, "total_params", "summary.parameters"),
     _looked_up(summary, "flops", "summary.multiplications"),
+    _looked_up(best, "lr", "setting['lr']"),
+    _key(best, "learning_rate", KeyError, "expected  lr"),
+    _looked_up(drawn, "lr", "setting['lr']"),
+    Mistake("grid()[0]['rate']", lambda: settings()[0]["rate"], KeyError, "rate", ("expected  lr",)),
     # ---- callbacks
     _looked_up(stopping, "counter", "best_epoch"),
     _looked_up(stopping, "stopped_epoch", "history.stopped"),
@@ -142,6 +226,11 @@ MISTAKES = [
     _looked_up(stopping, "model", "training.model"),
     _looked_up(checkpoint, "best_model_path", "checkpoint.saved()"),
     _looked_up(checkpoint, "load", "lamp.load(model, path)"),
+    _set(checkpoint, "keep", 5, "lamp.Checkpoint(folder"),
+    _stopping_with("patience", "five"),
+    _stopping_with("mode", "up"),
+    _stopping_with("min_delta", None),
+    _stopping_with("restore_best", 1),
     _in_a_callback("training.logs", lambda training: training.logs["loss"], AttributeError, "training.history.last"),
     _in_a_callback("training.lr", lambda training: training.lr, AttributeError, "training.optimizer.lr"),
     _in_a_callback("training.save", lambda training: training.save("x"), AttributeError, "lamp.save(training.model"),

@@ -14,7 +14,7 @@ from lamp.data.orders import order
 from lamp.devices import device_of
 from lamp.errors import ArgumentError, DataError, DTypeError, MissingIndexError, ShapeError
 from lamp.signatures import Constructed, called
-from lamp.torch_habits import missing_attribute
+from lamp.torch_habits import missing_attribute, unchangeable
 from lamp.values import a_switch, a_text, kind_of, several
 
 INSTEAD = {  # a name elsewhere: what to write in lamp
@@ -22,9 +22,14 @@ INSTEAD = {  # a name elsewhere: what to write in lamp
     **dict.fromkeys(("x", "X", "data"), "dataset.inputs"),
     **dict.fromkeys(("y", "target", "labels"), "dataset.targets"),
     "shape": "dataset.inputs.shape, dataset.targets.shape",
+    **dict.fromkeys(("shuffle", "batch", "random_split", "sample"), "lamp.DataLoader(dataset, 32, shuffle=True)"),
+    **dict.fromkeys(("map", "apply", "filter"), "lamp.Dataset(function(dataset.inputs), dataset.targets)"),
+    **dict.fromkeys(("to_numpy", "numpy", "values"), "dataset.inputs.numpy(), dataset.targets.numpy()"),
+    **dict.fromkeys(("head", "take", "iloc", "loc"), "dataset[:5]"),
 }
 
 
+@unchangeable("dataclasses.replace(dataset, inputs=...) makes another data set")
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset(metaclass=Constructed):
     """Inputs (n, ...) and targets (n, ...) of n samples.
@@ -118,6 +123,12 @@ class Dataset(metaclass=Constructed):
         name = self.name if self.name == other.name else f"{self.name} + {other.name}"
         inputs, targets = (torch.cat(pair) for pair in zip(self.tensors, other.tensors, strict=True))
         return replace(self, inputs=inputs, targets=targets, name=name)
+
+    def __radd__(self, other: Any) -> Dataset:
+        """So that `sum([a, b])` joins data sets: a sum begins with 0."""
+        if type(other) is not int or other:
+            _check_alike(self, other)
+        return self
 
     @called()
     def split(self, fraction: float = 0.8, seed: int = 0) -> tuple[Dataset, Dataset]:

@@ -161,8 +161,11 @@ class Dropout(RandomMask):
     options = ("p",)
 
     def __init__(self, p: float = 0.5) -> None:
-        self.p = a_probability(self, "p", p)
+        self.p = p
         self.reset_parameters()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, a_probability(self, name, value) if name == "p" else value)
 
     def forward(self, input: Tensor) -> Tensor:
         if not isinstance(input, Tensor) or not input.is_floating_point():

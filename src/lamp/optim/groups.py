@@ -5,9 +5,11 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from lamp.errors import ArgumentError, LampError, MissingIndexError, MissingNameError
+from lamp.optim.checks import Range, alike, plain
+from lamp.torch_habits import without_items
 
 SYNONYMS = {
     "learning_rate": "lr",
@@ -20,6 +22,21 @@ SYNONYMS = {
     "beta_1": "betas",
     "beta_2": "betas",
     "epsilon": "eps",
+}
+
+
+INSTEAD = {  # what users of torch, Keras and optax look for
+    **dict.fromkeys(("minimize", "apply_gradients", "apply"), "model.backward(criterion.backward()); optimizer.step()"),
+    **dict.fromkeys(("register_step_pre_hook", "register_step_post_hook"), "a callback's on_batch, called by lamp.fit"),
+    **dict.fromkeys(("init", "build"), "nothing: an optimizer keeps its state itself, from its first step on"),
+    **dict.fromkeys(("params", "parameters", "variables"), "optimizer.param_groups[0]['params']"),
+    **dict.fromkeys(("fused", "foreach", "capturable", "differentiable"), "leave it out: lamp has one implementation"),
+    **dict.fromkeys(("iterations", "steps"), "optimizer.step_count, the number of steps per group"),
+    "get_config": "optimizer.defaults, and optimizer.state_dict()",
+}
+FIXED = {  # what may not be set: what to write in its place
+    "state": "optimizer.load_state_dict(...); a new optimizer begins without a state",
+    "defaults": "optimizer.lr = 0.1 sets a hyperparameter in every group",
 }
 
 
@@ -96,7 +113,10 @@ def _no_attribute(name: str) -> LampError:
 
 
 class ParameterGroups(list[ParameterGroup]):
-    """The parameter groups of an optimizer. An index that is wrong is explained."""
+    """The parameter groups of an optimizer. An index that is wrong is explained, and so is a group that is set."""
+
+    def __setitem__(self, index: Any, group: Any) -> None:
+        raise groups_replaced("the optimizer")
 
     def __getitem__(self, index: Any) -> Any:
         try:
@@ -134,6 +154,23 @@ def groups_replaced(owner: str) -> LampError:
     )
 
 
+def check_attribute(optimizer: HasGroups, name: str, value: Any) -> None:
+    """Raise an error for setting an attribute of a finished optimizer, unless it is one that may change."""
+    kind = type(optimizer)
+    if name == "param_groups":
+        raise groups_replaced(kind.__name__)
+    method = callable(getattr(kind, name, None))
+    if name in FIXED or (method and not callable(value)):
+        raise ArgumentError(
+            f"{kind.__name__}: {name} is {'a method' if method else 'not for setting'}",
+            expected="the name of a hyperparameter: " + ", ".join(optimizer.defaults),
+            got=f"optimizer.{name} = {value!r}"[:60],
+            fix=FIXED.get(name) or f"call optimizer.{name}(...)",
+        )
+    if name not in vars(optimizer) and not hasattr(kind, name):
+        raise unknown(kind.__name__, name, optimizer.defaults)
+
+
 def unknown(
     owner: str, name: object, known: Iterable[str], kind: type[LampError] = ArgumentError, what: str = "hyperparameter"
 ) -> LampError:
@@ -145,5 +182,62 @@ def unknown(
         f"{owner} has no {what} {name!r}",
         expected=", ".join(names),
         got=name,
-        fix=f"did you mean {meant[0]}?" if meant else "check the name",
+        fix=INSTEAD.get(str(name)) or (f"did you mean {meant[0]}?" if meant else "check the name"),
     )
+
+
+class HyperparametersAsAttributes:
+    """The part of an optimizer that gives, sets and checks hyperparameters: `optimizer.lr = 0.1`."""
+
+    if TYPE_CHECKING:
+        defaults: dict[str, Any]
+        ranges: ClassVar[Mapping[str, Range]]
+        param_groups: ParameterGroups
+
+        def _pairs(self) -> set[str]: ...
+        def _check_hyperparameters(self, group: dict[str, Any]) -> None: ...
+
+    def __getattr__(self, name: str) -> Any:
+        """A hyperparameter: its value, or a list of one value per group if they differ."""
+        own = vars(self)
+        if name not in own.get("defaults", ()):
+            raise unknown(type(self).__name__, name, own.get("defaults", ()), MissingNameError)
+        values = [group[name] for group in own["param_groups"]]
+        return values[0] if all(alike(value, values[0]) for value in values) else values
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        own = vars(self)
+        if name in own.get("defaults", ()) and own["param_groups"]:
+            values = [self._checked_value(group, name, value) for group in self.param_groups]
+            for group, checked in zip(self.param_groups, values, strict=True):
+                group.put(name, checked)
+            return
+        if own.get("_is_made") and name[:1] != "_":
+            check_attribute(self, name, value)
+        super().__setattr__(name, value)
+
+    def __getitem__(self, name: Any, value: Any = None) -> Any:
+        raise without_items(self, name, "optimizer.lr, or optimizer.param_groups[0]['lr'] for one group")
+
+    __setitem__ = __getitem__
+
+    def _as_group(self, items: dict[str, Any]) -> ParameterGroup:
+        return ParameterGroup(items, self)
+
+    def _checked_value(self, group: dict[str, Any], name: str, value: Any) -> Any:
+        """A hyperparameter as a group stores it. Raises ArgumentError for an unknown name or a wrong value."""
+        if name == "params":
+            raise ArgumentError(
+                f"{type(self).__name__}: the parameters of a group cannot be replaced",
+                expected="the name of a hyperparameter",
+                got="params",
+                fix="optimizer.add_param_group({...}) adds parameters; requires_grad = False leaves some out",
+            )
+        if name == "initial_lr":
+            return plain(value)
+        if name not in self.defaults:
+            raise unknown(type(self).__name__, name, self.defaults)
+        if name in self.ranges:
+            value = plain(value, pair=name in self._pairs())
+        self._check_hyperparameters({**group, name: value})
+        return value

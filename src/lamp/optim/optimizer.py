@@ -9,12 +9,18 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
-from lamp.errors import ArgumentError, MissingNameError
+from lamp.errors import ArgumentError
 from lamp.formulas import Number
 from lamp.no_autograd import quick
 from lamp.optim.blocks import Block, ParameterBlocks, WholeParameters
-from lamp.optim.checks import Range, alike, as_list, as_parameters, check_ranges, column, plain, rows_of
-from lamp.optim.groups import ParameterGroup, ParameterGroups, check_in_one_group, groups_replaced, unknown
+from lamp.optim.checks import Range, as_list, as_parameters, check_ranges, column, plain, rows_of
+from lamp.optim.groups import (
+    HyperparametersAsAttributes,
+    ParameterGroups,
+    check_in_one_group,
+    groups_replaced,
+    unknown,
+)
 from lamp.optim.in_backward import StepsInBackward, explain_all
 from lamp.optim.rules import as_coefficients, as_state_names, check_state, explain_update, warn_of_copy
 from lamp.optim.saved_state import loaded_state, saved_state
@@ -36,7 +42,7 @@ class _Made(Constructed):
         return optimizer
 
 
-class Optimizer(StepsInBackward, metaclass=_Made):
+class Optimizer(StepsInBackward, HyperparametersAsAttributes, metaclass=_Made):
     """Base of all optimizers.
 
     params    `model.parameters()`, or a list of groups: dicts with "params" and their own hyperparameters
@@ -204,49 +210,6 @@ class Optimizer(StepsInBackward, metaclass=_Made):
         self.param_groups.append(self._as_group(group))
         self._steps.append(0)
         self._make_blocks(states)
-
-    # ---- hyperparameters as attributes -----------------------------------------------------------------------------
-    def __getattr__(self, name: str) -> Any:
-        """A hyperparameter: its value, or a list of one value per group if they differ."""
-        own = vars(self)
-        if name not in own.get("defaults", ()):
-            raise unknown(type(self).__name__, name, own.get("defaults", ()), MissingNameError)
-        values = [group[name] for group in own["param_groups"]]
-        return values[0] if all(alike(value, values[0]) for value in values) else values
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        own = vars(self)
-        if name == "param_groups" and own.get("_is_made"):
-            raise groups_replaced(type(self).__name__)
-        if name in own.get("defaults", ()) and own["param_groups"]:
-            values = [self._checked_value(group, name, value) for group in self.param_groups]
-            for group, checked in zip(self.param_groups, values, strict=True):
-                group.put(name, checked)
-            return
-        if own.get("_is_made") and name not in own and name[:1] != "_" and not hasattr(type(self), name):
-            raise unknown(type(self).__name__, name, self.defaults)
-        super().__setattr__(name, value)
-
-    def _as_group(self, items: Group) -> ParameterGroup:
-        return ParameterGroup(items, self)
-
-    def _checked_value(self, group: Group, name: str, value: Any) -> Any:
-        """A hyperparameter as a group stores it. Raises ArgumentError for an unknown name or a wrong value."""
-        if name == "params":
-            raise ArgumentError(
-                f"{type(self).__name__}: the parameters of a group cannot be replaced",
-                expected="the name of a hyperparameter",
-                got="params",
-                fix="optimizer.add_param_group({...}) adds parameters; requires_grad = False leaves some out",
-            )
-        if name == "initial_lr":
-            return plain(value)
-        if name not in self.defaults:
-            raise unknown(type(self).__name__, name, self.defaults)
-        if name in self.ranges:
-            value = plain(value, pair=name in self._pairs())
-        self._check_hyperparameters({**group, name: value})
-        return value
 
     # ---- some replicas of a population ---------------------------------------------------------------------------
     def of_replicas(self, rows: Tensor, parameters: Mapping[Parameter, Parameter]) -> Self:

@@ -6,16 +6,29 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from lamp.errors import ArgumentError
+from lamp.errors import ArgumentError, MissingIndexError
 from lamp.signatures import called
+from lamp.torch_habits import missing_attribute
 from lamp.values import a_seed, natural
 
-Setting = dict[str, Any]  # the value of each hyperparameter, by name
+
+class Setting(dict[str, Any]):
+    """The value of each hyperparameter, by name."""
+
+    def __missing__(self, name: object) -> Any:
+        raise MissingIndexError(
+            f"the setting has no {name!r}"[:80], expected=", ".join(self), got=repr(name)[:60], fix="name one of these"
+        )
+
+    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing_attribute(self, name, {each: f"setting[{each!r}]" for each in self})
 
 
 @dataclass(frozen=True)
@@ -56,7 +69,7 @@ def grid(**values: Iterable[Any]) -> list[Setting]:
     if not values:
         raise _nothing("no hyperparameter")
     listed = {name: _listed(name, each) for name, each in values.items()}
-    return [dict(zip(listed, each, strict=True)) for each in product(*listed.values())]
+    return [Setting(zip(listed, each, strict=True)) for each in product(*listed.values())]
 
 
 @called()
@@ -80,7 +93,9 @@ def samples(count: int, /, *, seed: int = 0, **draws: Draw) -> list[Setting]:
             )
     generator = torch.Generator().manual_seed(a_seed(seed))
     drawn = torch.rand(count, len(draws), dtype=torch.float64, generator=generator).tolist()
-    return [{name: draw.value_at(u) for (name, draw), u in zip(draws.items(), row, strict=True)} for row in drawn]
+    return [
+        Setting((name, draw.value_at(u)) for (name, draw), u in zip(draws.items(), row, strict=True)) for row in drawn
+    ]
 
 
 def as_settings(settings: Any) -> list[Setting]:

@@ -56,7 +56,7 @@ class Sweep:
 
     @property
     def best(self) -> Setting:
-        return dict(self.rows[0].setting)
+        return Setting(self.rows[0].setting)
 
     def __len__(self) -> int:
         """The number of settings."""

@@ -43,7 +43,7 @@ class Trial:
     """
 
     def __init__(self, setting: Setting, seeds: int) -> None:
-        self.setting, self.epochs, self.rounds = setting, 0, 0
+        self.setting, self.epochs, self.rounds = Setting(setting), 0, 0
         self.scores = torch.full((seeds,), math.nan, dtype=torch.float64)
         self.group: TrainedTogether | None = None  # the group that its networks train in
         self.lost: set[int] = set()  # the indices of the seeds whose networks failed

@@ -30,7 +30,7 @@ from lamp.saving.tensors import read_tensors, write_tensors
 from lamp.saving.trees import pack, unpack
 from lamp.saving.weights import WEIGHTS
 from lamp.signatures import Constructed
-from lamp.torch_habits import missing_attribute
+from lamp.torch_habits import missing_attribute, unchangeable
 from lamp.training.checkpoint_schema import State, StateDocument
 from lamp.values import as_path
 
@@ -47,6 +47,7 @@ INSTEAD = {  # what users of Lightning and Keras look for
 NAME = re.compile(r"epoch-(\d{6,})-step-(\d{9,})")
 
 
+@unchangeable("lamp.Checkpoint(folder, ...) makes another, with all options that you want")
 @dataclass(frozen=True)
 class Checkpoint(metaclass=Constructed):
     """Where and how often `fit` saves a training: `fit(..., checkpoint=Checkpoint("run", every_steps=100))`.

@@ -49,7 +49,20 @@ class EarlyStopping(Callback):
         min_delta: float = 0.0,
         restore_best: bool = True,
     ) -> None:
-        patience = natural(patience, "patience", least=1)
+        monitor = f"validation_{monitor[4:]}" if isinstance(monitor, str) and monitor.startswith("val_") else monitor
+        self.patience, self.monitor, self.mode = patience, monitor, mode  # type: ignore[assignment]
+        self.min_delta, self.restore_best = min_delta, restore_best
+        self._check_options()
+        self.mode: str = mode or mode_of(monitor)
+        self._by_name = mode is None
+        self.best: Any = math.nan
+        self.best_epoch: Any = -1
+        self._kept: ModelState | None = None  # the state of the best epoch
+
+    def _check_options(self) -> None:
+        """Raise ArgumentError for an option out of range; they may be set before each training."""
+        mode, monitor, min_delta, restore_best = self.mode, self.monitor, self.min_delta, self.restore_best
+        self.patience = natural(self.patience, "patience", least=1)
         if not isinstance(mode, str | None) or mode not in (None, "min", "max"):
             raise ArgumentError("unknown mode", expected="'min' or 'max'", got=repr(mode), fix="name one of these")
         if not isinstance(monitor, str):
@@ -73,16 +86,10 @@ class EarlyStopping(Callback):
                 got=repr(restore_best),
                 fix="restore_best=True",
             )
-        monitor = f"validation_{monitor[4:]}" if monitor.startswith("val_") else monitor
-        self.patience, self.monitor = patience, monitor
-        self.min_delta, self.restore_best = float(min_delta), restore_best
-        self.mode = mode or mode_of(monitor)
-        self._by_name = mode is None
-        self.best: Any = math.nan
-        self.best_epoch: Any = -1
-        self._kept: ModelState | None = None  # the state of the best epoch
+        self.min_delta = float(min_delta)
 
     def on_start(self, training: Training) -> None:
+        self._check_options()
         self._check_measured(training.measured)
         if self._by_name and self.mode == mode_of(self.monitor):  # the metric itself may say otherwise
             self.mode = mode_of(self.monitor, training.metrics)

@@ -81,6 +81,12 @@ PAIRS: list[tuple[type[Loss], Callable[[Module], bool], str, str]] = [
         "leave it out, or use BCELoss after a Sigmoid",
     ),
     (
+        Loss,
+        lambda last: isinstance(last, Softmax | LogSoftmax) and last.dim == 0,
+        "along the first axis, the batch's, each sample's numbers depend on the samples beside it",
+        "dim=1, the axis of the classes",
+    ),
+    (
         NLLLoss,
         lambda last: not _is_log_probability(last),
         "NLLLoss takes log-probabilities, and this puts out other numbers: the loss has no lower bound, or a wrong one",
