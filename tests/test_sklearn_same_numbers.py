@@ -96,6 +96,24 @@ def test_steps_of_sgd_are_the_same(kind, engine):
     assert_same_weights(ours, theirs)
 
 
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+def test_the_penalty_of_a_smaller_last_batch_is_divided_by_its_rows(engine, solver):
+    options = {"batch_size": 130, "alpha": 20.0, "engine": engine, "solver": solver, "epsilon": 1e-30}
+    ours, theirs, x, y = pair("one", **options)  # batches of 130, 130 and 40
+    for model in (ours, theirs):
+        go_on(model, x, y, EPOCHS)
+    assert_same_weights(ours, theirs)
+    np.testing.assert_allclose(ours.loss_curve_[1:], theirs.loss_curve_[1:], rtol=0.03)
+    if engine == "eager" and solver == "sgd":
+        for rows in (300, 90, 270):
+            ours.partial_fit(x[:rows], y[:rows])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # 90 rows are fewer than a batch has
+                theirs.partial_fit(x[:rows], y[:rows])
+            assert_same_weights(ours, theirs)
+
+
 @pytest.mark.parametrize("kind", ["one", "outputs", "classes", "labels"])
 def test_the_loss_has_the_penalty(kind):
     ours, theirs, x, y = pair(kind, batch_size=ROWS)

@@ -192,7 +192,7 @@ class HyperparametersAsAttributes:
     if TYPE_CHECKING:
         defaults: dict[str, Any]
         ranges: ClassVar[Mapping[str, Range]]
-        param_groups: ParameterGroups
+        param_groups: list[Any]
 
         def _pairs(self) -> set[str]: ...
         def _check_hyperparameters(self, group: dict[str, Any]) -> None: ...

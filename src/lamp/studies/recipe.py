@@ -87,7 +87,7 @@ class Recipe:
 
     def part(self, setting: Setting, place: str) -> Setting:
         """The hyperparameters of a setting that belong to this place, such as OPTIMIZER."""
-        return {name: value for name, value in setting.items() if self._places.get(name) == place}
+        return Setting({name: value for name, value in setting.items() if self._places.get(name) == place})
 
     def _loss(self, network: Module) -> Loss | None:
         return self.criterion or (network.loss if isinstance(network, Sequential | Population) else None)

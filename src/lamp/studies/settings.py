@@ -117,7 +117,7 @@ def as_settings(settings: Any) -> list[Setting]:
                 got=", ".join(setting),
                 fix="give every setting a value for each of them",
             )
-    return [{name: setting[name] for name in listed[0]} for setting in listed]
+    return [Setting({name: setting[name] for name in listed[0]}) for setting in listed]
 
 
 def shown(value: Any) -> str:

@@ -19,7 +19,7 @@ from lamp.signatures import called
 from lamp.studies.group import Group, SweepArguments
 from lamp.studies.grouping import together
 from lamp.studies.recipe import Recipe
-from lamp.studies.settings import Setting, as_settings, shown
+from lamp.studies.settings import as_settings, shown
 from lamp.studies.sweep_table import Sweep
 from lamp.studies.trial import Trial
 from lamp.training import Callback, Training
@@ -33,7 +33,7 @@ from lamp.values import a_seed, is_one_of, natural, several
 @called()
 def sweep(
     model: Module | Callable[..., Module],
-    settings: Mapping[str, Iterable[Any]] | Iterable[Setting],
+    settings: Mapping[str, Iterable[Any]] | Iterable[Mapping[str, Any]],
     data: Any,
     *,
     criterion: Loss | None,

@@ -50,10 +50,10 @@ class EarlyStopping(Callback):
         restore_best: bool = True,
     ) -> None:
         monitor = f"validation_{monitor[4:]}" if isinstance(monitor, str) and monitor.startswith("val_") else monitor
-        self.patience, self.monitor, self.mode = patience, monitor, mode  # type: ignore[assignment]
+        self.patience, self.monitor, self.mode = patience, monitor, mode
         self.min_delta, self.restore_best = min_delta, restore_best
         self._check_options()
-        self.mode: str = mode or mode_of(monitor)
+        self.mode = mode or mode_of(monitor)
         self._by_name = mode is None
         self.best: Any = math.nan
         self.best_epoch: Any = -1

@@ -61,7 +61,7 @@ def _squashes(last: Module) -> bool:
 
 
 # A loss, which last modules do not fit it, why, and the fix.
-PAIRS: list[tuple[type[Loss], Callable[[Module], bool], str, str]] = [
+PAIRS: list[tuple[type[Any], Callable[[Module], bool], str, str]] = [
     (
         CrossEntropyLoss,
         lambda last: isinstance(last, LogSoftmax),

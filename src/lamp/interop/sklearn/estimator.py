@@ -21,7 +21,7 @@ from lamp.errors import ArgumentError
 from lamp.interop.sklearn.learner import Batch, Learner, Objective, Plateau
 from lamp.interop.sklearn.networks import network_of, with_weights
 from lamp.interop.sklearn.parameters import ABOUT, INSTEAD, architecture_of, check_parameters, decided, sizes_of
-from lamp.interop.sklearn.rates import Planned, cosine, inverse_scaling, optimizer_for, planned
+from lamp.interop.sklearn.rates import Planned, cosine, inverse_scaling, optimizer_for, penalty_of_batches, planned
 from lamp.interop.sklearn.samples import (
     FEWEST_FOLDED,
     MOST_FOLDED,
@@ -151,9 +151,8 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         if X_val is None and y_val is None:
             return self._learn(samples, None, first)
         if X_val is None or y_val is None:
-            raise ArgumentError(
-                "validation needs X_val and y_val", expected="both, or neither", got="one of them", fix="pass both"
-            )
+            what = "validation needs X_val and y_val"
+            raise ArgumentError(what, expected="both, or neither", got="one of them", fix="pass both")
         return self._learn(samples, self._samples(X_val, y_val, sample_weight_val, reset=False, first=False), first)
 
     def _learn_more(self, X: Any, y: Any, sample_weight: Any, *, coded: bool) -> Self:
@@ -186,14 +185,17 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         size = self._batch_size(rows)
         drop_last = self.batch_size == "auto" and bool(self.shuffle)  # each epoch leaves out other samples
         steps = rows // size if drop_last else -(-rows // size)
+        trained = min(rows, steps * size)  # in an epoch
         with threads_for(0):
             data, validation = self._batches(samples, held_out)
+            weight = size * float(samples.weights.mean())  # of a batch
             if not partial or learner.optimizer is None:
-                learner.use(self._new_optimizer(size * float(samples.weights.mean())), go_on=partial)
-        optimizer, objective = learner.optimizer, Objective(self._reported_share())
-        assert optimizer is not None
-        validated = validation is not None or folds is not None
-        ends = [] if partial else self._callbacks(objective, validated)
+                learner.use(self._new_optimizer(weight), weight, go_on=partial)
+        optimizer, scale = learner.optimizer, learner.batch_weight / weight
+        assert isinstance(optimizer, Planned)
+        optimizer.penalty_plan = penalty_of_batches(scale, trained, size, optimizer.step_count[0])
+        objective = Objective(self._reported_share(), scale * steps * size / trained)
+        ends = [] if partial else self._callbacks(objective, validation is not None or folds is not None)
         history = learner.train(
             data,
             validation,

@@ -34,8 +34,9 @@ Batch = tuple[Tensor, Tensor]
 class Objective(Callback):
     """Records the minimised objective of each epoch: the loss plus the penalty on the weights, averaged over members.
 
-    share   a factor of the loss, where scikit-learn reports another multiple of the loss than it minimises
-    losses  one number per epoch
+    share    a factor of the loss, where scikit-learn reports another multiple of the loss than it minimises
+    penalty  a factor of the penalty of a full batch: the penalty of an epoch, where its last batch is smaller
+    losses   one number per epoch
 
     For an epoch of one step, the penalty is that of the weights before the step. For a longer epoch it is the mean of
     the penalties before and after the epoch.
@@ -43,8 +44,8 @@ class Objective(Callback):
 
     changes_model = False
 
-    def __init__(self, share: float) -> None:
-        self.share, self.losses = share, list[float]()
+    def __init__(self, share: float, penalty: float) -> None:
+        self.share, self.penalty, self.losses = share, penalty, list[float]()
 
     def on_start(self, training: Training) -> None:
         self.needs_model = any(group["weight_decay"] for group in _penalised(training.optimizer))  # type: ignore[misc]
@@ -55,7 +56,7 @@ class Objective(Callback):
         steps = training.step // (training.epoch + 1)
         penalty = before if steps == 1 else (before + self._penalty) / 2
         loss = torch.as_tensor(training.history.last["loss"], dtype=torch.float64)
-        self.losses.append(float((loss * self.share + penalty).nanmean()))
+        self.losses.append(float((loss * self.share + penalty * self.penalty).nanmean()))
 
     def _of_weights(self, optimizer: Optimizer) -> Tensor:
         """weight_decay / 2 |W|^2 of each member, () or (K,)."""
@@ -106,11 +107,13 @@ class Learner:
     seeds    the seeds of the initial weights
     order    the seed of the order of samples, which all networks share
     epochs   the number of epochs trained in all calls; `samples`, the number of samples seen in them
+    batch_weight  the sum of the sample weights that the optimizer's penalty was divided by
     """
 
     def __init__(self, network: Sequential, criterion: Loss, seeds: Sequence[int], order: int) -> None:
         self.network, self.criterion, self.seeds, self.order = network, criterion, tuple(seeds), order
         self.epochs = self.samples = 0
+        self.batch_weight = 1.0
         with threads_for(0):
             self.members = self._initial()
         self.optimizer: Optimizer | None = None
@@ -245,11 +248,16 @@ class Learner:
             if kept is not None:
                 module.set_extra_state(_with(kept, _tensor))
 
-    def use(self, optimizer: Optimizer, go_on: bool) -> None:
-        """Use this optimizer from now on; with `go_on` it takes over the state of the former one of the same class."""
+    def use(self, optimizer: Optimizer, batch_weight: float, go_on: bool) -> None:
+        """Use this optimizer from now on; with `go_on` it takes over the state of the former one of the same class.
+
+        batch_weight  the sum of the weights of a batch, which its penalty was divided by
+        """
         state = self.optimizer_state if self.optimizer is None else self.optimizer.state_dict()
         if go_on and state is not None:
             optimizer.load_state_dict(state)
+        else:
+            self.batch_weight = batch_weight
         self.optimizer, self.optimizer_state = optimizer, None
 
 

@@ -46,8 +46,8 @@ ABOUT = """
                           its class, which may be your own
     solver                "adam", "adamw", "sgd", "rmsprop", "adagrad", an optimizer class, or a function from parameter
                           groups to an optimizer
-    alpha                 the L2 penalty on the weights (not on the intercepts): alpha / 2 |W|^2, divided by the sum of
-                          the sample weights of a batch
+    alpha                 the L2 penalty on the weights (not on the intercepts): alpha / 2 |W|^2, divided by the number
+                          of samples in the batch, times their mean weight if they have weights
     dropout               the probability to drop a unit of the hidden layers in a step; "auto" for 0, and for 0.1 with
                           several members
     batch_size            the number of samples per batch, at most all; "auto" for an eighth of the samples up to 32, or
@@ -107,9 +107,10 @@ ABOUT = """
     Differences from scikit-learn: tables are standardised, batches are smaller, and the learning rate is ten times as
     high and planned over 30 epochs, so that a training takes less time; two classes have two outputs; validation uses
     the loss, not the score; validation samples are chosen by their contents, so that equal ones stay together; there is
-    no "lbfgs"; sparse tables are made dense. In tables of up to 256 rows, equal rows are merged into one row with the
-    sum of their weights. So a weight of 2 is exactly equivalent to a row that occurs twice, and the order of rows does
-    not matter. In larger tables this holds on average.
+    no "lbfgs"; sparse tables are made dense; as in torch, with momentum a changed learning rate applies to earlier
+    gradients too, and Adam's epsilon is added after the bias correction. In tables of up to 256 rows, equal rows are
+    merged into one row with the sum of their weights. So a weight of 2 is exactly equivalent to a row that occurs
+    twice, and the order of rows does not matter. In larger tables this holds on average.
 """
 
 Check = Callable[[Any], bool]

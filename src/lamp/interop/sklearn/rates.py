@@ -67,14 +67,42 @@ def inverse_scaling(
     return factor
 
 
+def penalty_of_batches(scale: float, rows: int, size: int, step_count: int) -> Plan | None:
+    """`scale`, and for the last batch of an epoch, which may be smaller, more by as much as its rows are fewer.
+
+    So a penalty that was divided by the batch size is divided by the rows that there are. None if it is always 1.
+    Source: scikit-learn
+
+    rows        the number of rows per epoch
+    step_count  the number of steps that the optimizer has made in earlier calls
+    """
+    steps = -(-rows // size)
+    more = size / (rows - (steps - 1) * size) - 1.0
+    if scale == 1.0 and not more:
+        return None
+
+    def factor(step: Any) -> Any:
+        is_last = (step - step_count) % steps == 0
+        return scale * (1.0 + more * (is_last.double() if isinstance(is_last, Tensor) else is_last))
+
+    return factor
+
+
 class Planned(Optimizer):
-    """A mixin for optimizers that multiplies the learning rate by `plan(step)`, if there is a plan."""
+    """A mixin for optimizers that multiplies hyperparameters by functions of the step.
+
+    plan           of the learning rate, or None
+    penalty_plan   of the penalty, or None
+    """
 
     plan: Plan | None = None
+    penalty_plan: Plan | None = None
 
     def coefficients(self, group: Any, step: Any) -> Any:
         if self.plan is not None:
             group = {**group, "lr": group["lr"] * self.plan(step)}
+        if self.penalty_plan is not None and "weight_decay" in group:
+            group = {**group, "weight_decay": group["weight_decay"] * self.penalty_plan(step)}
         return super().coefficients(group, step)  # type: ignore[safe-super]
 
 
