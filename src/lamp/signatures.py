@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from abc import ABCMeta
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -32,7 +33,30 @@ INSTEAD = {  # an argument that torch or Keras has and lamp does not: what to do
     "recurse": "leave it out: list(vars(module).values()) has the module's own members",
     "keep_vars": "leave it out: the tensors are the live ones",
     "assign": "leave it out: the numbers are copied into the module's own tensors",
+    "return_sequences": "leave it out: the output holds all steps, and output[:, -1] the last one",
+    "return_state": "leave it out: the state is always the second output",
     "transform": "transform the tensors first, or write a class with __len__ and __getitem__",
+}
+SYNONYMS = {  # an argument's name in Keras, JAX or elsewhere: its names in torch and lamp
+    "rate": ("p",),
+    "alpha": ("negative_slope",),
+    "epsilon": ("eps",),
+    "axis": ("dim",),
+    "units": ("out_features", "hidden_size"),
+    "filters": ("out_channels",),
+    "features": ("out_features", "out_channels", "num_features"),
+    "input_dim": ("in_features", "num_embeddings", "input_size"),
+    "output_dim": ("out_features", "embedding_dim"),
+    "strides": ("stride",),
+    "pool_size": ("kernel_size",),
+    "initializer": ("init",),
+    "kernel_initializer": ("init",),
+    "use_bias": ("bias",),
+    "cv": ("folds",),
+    "n_splits": ("folds",),
+    "param_grid": ("settings",),
+    "n_seeds": ("seeds",),
+    "scoring": ("metrics",),
 }
 
 
@@ -82,8 +106,10 @@ def explain_call(
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     strange = [name for name in kwargs if name not in names]
     free = [name for name in names[len(args) :] if name not in kwargs]
-    close = get_close_matches(strange[0], free, 1) if strange else []
-    fix = f"write {close[0]}=" if close else f"see help({what}) for its arguments"
+    meant = [name for name in SYNONYMS.get(strange[0], ()) if name in free] if strange else []
+    close = meant or (get_close_matches(strange[0], free, 1) if strange else [])
+    lacking = re.search(r"missing a required (?:keyword-only )?argument: '(\w+)'", wrong)
+    fix = f"write {close[0]}=" if close else f"pass {lacking[1]}" if lacking else f"see help({what}) for its arguments"
     return CallError(
         f"{what} does not take these arguments",
         expected=_shortened(", ".join(_shown(parameter) for parameter in parameters)) or "no arguments",

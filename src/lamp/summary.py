@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -18,7 +18,7 @@ from lamp.parameter import Parameter
 from lamp.paths import describe
 from lamp.signatures import called
 from lamp.tabular import Table
-from lamp.torch_habits import missing_attribute
+from lamp.torch_habits import explains_attributes
 from lamp.tracing import guessed_shape, holds_inputs, trace
 from lamp.values import kind_of
 
@@ -31,6 +31,7 @@ INSTEAD = {  # what users of torchinfo and Keras look for
 }
 
 
+@explains_attributes(INSTEAD)
 class Summary:
     """The layers of a network, with their output shapes, parameters and multiplications. It prints as a table.
 
@@ -41,11 +42,6 @@ class Summary:
     compiled         whether the compiled engine can train the network
     reason           why there is no graph, or why the network does not compile; None if it compiles
     """
-
-    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
-
-        def __getattr__(self, name: str) -> Any:
-            raise missing_attribute(self, name, INSTEAD)
 
     def __init__(self, model: Module, inputs: tuple[Any, ...]) -> None:
         self.model = model

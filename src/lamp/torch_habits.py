@@ -240,6 +240,24 @@ def missing_attribute(thing: object, name: str, instead: Mapping[str, str] = INS
     )
 
 
+def explains_attributes(
+    instead: Mapping[str, str] | Callable[[Any], Mapping[str, str]],
+) -> Callable[[type[Kind]], type[Kind]]:
+    """A decorator of classes, which explains an attribute that they lack. Type checkers go on to report it.
+
+    instead  {name elsewhere: what to write in lamp}, or a function from the object to that
+    """
+
+    def decorate(kind: type[Kind]) -> type[Kind]:
+        def explain(self: Any, name: str) -> Any:
+            raise missing_attribute(self, name, instead if isinstance(instead, Mapping) else instead(self))
+
+        kind.__getattr__ = explain  # type: ignore[attr-defined]
+        return kind
+
+    return decorate
+
+
 def unchangeable(fix: str) -> Callable[[type[Kind]], type[Kind]]:
     """A decorator of frozen dataclasses, which explains that an attribute is set or deleted; `fix` says what to do."""
 

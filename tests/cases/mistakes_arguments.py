@@ -1,5 +1,7 @@
 """Mistakes with arguments of one kind or another: switches, whole numbers, names, lists without an order, texts."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -28,8 +30,45 @@ def wrong(name, call, where, *words, error=ValueError):
     return Mistake(name, call, error, where, words)
 
 
+ANY: Any = lamp  # for calls that type checkers would report
+ELSEWHERE = {  # a call with a name of Keras, JAX, Lightning, fastai or scikit-learn: what lamp says
+    "Dropout(rate=0.5)": (lambda: ANY.Dropout(rate=0.5), "write p="),
+    "LeakyReLU(alpha=0.1)": (lambda: ANY.LeakyReLU(alpha=0.1), "write negative_slope="),
+    "Softmax(axis=-1)": (lambda: ANY.Softmax(axis=-1), "write dim="),
+    "BatchNorm1d(4, epsilon=0.1)": (lambda: ANY.BatchNorm1d(4, epsilon=0.1), "write eps="),
+    "Linear(3, units=4)": (lambda: ANY.Linear(3, units=4), "write out_features="),
+    "LSTM(3, units=4)": (lambda: ANY.LSTM(3, units=4), "write hidden_size="),
+    "LSTM(3, 4, return_sequences=True)": (lambda: ANY.LSTM(3, 4, return_sequences=True), "holds all steps"),
+    "Conv2d(3, filters=4, kernel_size=2)": (lambda: ANY.Conv2d(3, filters=4, kernel_size=2), "write out_channels="),
+    "Conv2d(3, 4, 2, strides=2)": (lambda: ANY.Conv2d(3, 4, 2, strides=2), "write stride="),
+    "MaxPool2d(pool_size=2)": (lambda: ANY.MaxPool2d(pool_size=2), "write kernel_size="),
+    "Embedding(input_dim=9, embedding_dim=2)": (
+        lambda: ANY.Embedding(input_dim=9, embedding_dim=2),
+        "write num_embeddings=",
+    ),
+    "Linear(3, 4, use_bias=False)": (lambda: ANY.Linear(3, 4, use_bias=False), "write bias="),
+    "Linear(3, 4, kernel_initializer='he')": (lambda: ANY.Linear(3, 4, kernel_initializer="he"), "write init="),
+    "StepLR without a step": (lambda: ANY.StepLR(sgd()), "pass step_size"),
+    "Linear(3) without outputs": (lambda: ANY.Linear(3), "pass out_features"),
+    "evaluate(model, data)": (lambda: ANY.evaluate(net(), (X, Y)), "pass data"),
+    "save(model) without a path": (lambda: ANY.save(net()), "pass path"),
+    "cross_validate(cv=3)": (
+        lambda: ANY.cross_validate(net(), (X, Y), cv=3, criterion=lamp.CrossEntropyLoss(), epochs=1),
+        "write folds=",
+    ),
+    "fit(accelerator='gpu')": (lambda: fitted(accelerator="gpu"), "model.to(device)"),
+    "fit(precision=16)": (lambda: fitted(precision=16), "model.bfloat16()"),
+    "fit(accumulate_grad_batches=2)": (lambda: fitted(accumulate_grad_batches=2), "larger batch_size="),
+    "fit(patience=3)": (lambda: fitted(patience=3), "lamp.EarlyStopping"),
+    "fit(wd=0.1)": (lambda: fitted(wd=0.1), "lamp.Adam(model.parameters(), lr="),
+    "fit(workers=2)": (lambda: fitted(workers=2), "torch DataLoader"),
+}
 SWITCH = "True or False"
 MISTAKES = [
+    *(
+        wrong(name, call, name.partition("(")[0].split()[0], fix, error=TypeError)
+        for name, (call, fix) in ELSEWHERE.items()
+    ),
     wrong("maximize='False'", lambda: sgd(maximize="False"), "SGD: maximize", SWITCH),
     wrong("nesterov=1", lambda: sgd(nesterov=1), "SGD: nesterov", SWITCH),
     wrong("amsgrad=torch.ones(2)", lambda: lamp.Adam(net().parameters(), amsgrad=torch.ones(2)), "amsgrad", SWITCH),

@@ -151,7 +151,6 @@ MISTAKES = [
     _looked_up(group, "lr", "param_groups[0]['lr']"),
     _set(group, "lr", 0.5, "param_groups[0]['lr']"),
     Mistake("group |= a text for lr", _joined_to_a_group, ValueError, "SGD: lr"),
-    Mistake("next(loader)", lambda: next(loader()), ArgumentError, "next()", ("iter(loader)",)),
     _set(loader, "batch_size", 0, "at least 1"),
     _set(loader, "shuffle", "yes", "True or False"),
     _set(loader, "drop_last", 1, "True or False"),

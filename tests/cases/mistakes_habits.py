@@ -211,6 +211,13 @@ MISTAKES = [
     Mistake("a name that a training has not", _sets("patience", 3), ValueError, "training.patience", ("callback",)),
     # ---- gradients
     Mistake("criterion.backward(loss)", _of_its_value, RuntimeError, "CrossEntropyLoss", ("criterion.backward())",)),
+    Mistake(
+        "the mean of a list of losses, and backward()",
+        lambda: (sum(lamp.CrossEntropyLoss()(network()(X), Y) for _ in range(2)) / 2).backward(),
+        RuntimeError,
+        "the value of a loss",
+        ("add the gradients of several losses",),
+    ),
     # ---- data
     Mistake("a path for data", lambda: fit(data=Path("table.csv")), ValueError, "data", ("lamp train FILE",)),
     Mistake("a class for data", lambda: fit(data=lamp.Dataset), ValueError, "data", ("the class Dataset", "Dataset(")),

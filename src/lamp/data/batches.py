@@ -87,7 +87,7 @@ def as_batches(
                 got=f"a {type(data).__name__} of batches",
                 fix=f"set {name} where the batches are made; a list of samples goes into lamp.DataLoader(samples)",
             )
-    if isinstance(data, Iterator) and not isinstance(data, DataLoader) and epochs != 1:
+    if isinstance(data, Iterator) and epochs != 1:
         raise DataError(
             "these batches can be iterated over only once",
             expected="an object that gives its batches again in each epoch",

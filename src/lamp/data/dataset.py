@@ -14,7 +14,7 @@ from lamp.data.orders import order
 from lamp.devices import device_of
 from lamp.errors import ArgumentError, DataError, DTypeError, MissingIndexError, ShapeError
 from lamp.signatures import Constructed, called
-from lamp.torch_habits import missing_attribute, unchangeable
+from lamp.torch_habits import explains_attributes, unchangeable
 from lamp.values import a_switch, a_text, kind_of, several
 
 INSTEAD = {  # a name elsewhere: what to write in lamp
@@ -29,6 +29,7 @@ INSTEAD = {  # a name elsewhere: what to write in lamp
 }
 
 
+@explains_attributes(INSTEAD)
 @unchangeable("dataclasses.replace(dataset, inputs=...) makes another data set")
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset(metaclass=Constructed):
@@ -188,9 +189,6 @@ class Dataset(metaclass=Constructed):
         """The data set on this device."""
         to = device_of(device)
         return replace(self, inputs=self.inputs.to(to), targets=self.targets.to(to))
-
-    def __getattr__(self, name: str) -> Any:
-        raise missing_attribute(self, name, INSTEAD)
 
     def __repr__(self) -> str:
         parts = [repr(self.name)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from lamp.data.replica_data import as_indices, check_indices, replica_data_of
 from lamp.errors import ArgumentError
 from lamp.signatures import called
 from lamp.state_dict import check_state_of
-from lamp.torch_habits import missing_attribute, without_items
+from lamp.torch_habits import explains_attributes, missing_attribute, without_items
 from lamp.values import a_switch, integer, natural
 
 GATHERED_BYTES = 4 * 2**20  # bytes of shuffled samples copied at a time: many batches that still fit into the cache
@@ -43,6 +43,7 @@ CHOSEN = ("dataset", "seed", "indices", "replicas")  # what a loader keeps from 
 BATCHES_AT_A_TIME = 1024  # most batches cut from these, so that tiny batches do not become a million tensors
 
 
+@explains_attributes(LOOKED_FOR)
 class DataLoader:
     """The samples of a data set in batches; iterate over it once per epoch.
 
@@ -222,19 +223,6 @@ class DataLoader:
 
     def __getitem__(self, index: Any) -> Any:
         raise without_items(self, index, "next(iter(loader)) is a batch; loader.dataset holds the samples")
-
-    def __next__(self) -> Any:
-        raise ArgumentError(
-            "next() takes an iterator, and each iterator of a loader is an epoch",
-            expected="iter(loader), kept while the epoch lasts",
-            got="the loader itself",
-            fix="batches = iter(loader), and then next(batches)",
-        )
-
-    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
-
-        def __getattr__(self, name: str) -> Any:
-            raise missing_attribute(self, name, LOOKED_FOR)
 
     def check_memory(self) -> None:
         """Raise DataError if the memory of the data was freed since the loader was made."""

@@ -6,7 +6,7 @@ import copy
 import re
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from lamp.errors import DataError, DTypeError, ShapeError
 from lamp.losses import Loss
 from lamp.signatures import Constructed, called
 from lamp.state_dict import check_state_of
-from lamp.torch_habits import missing_attribute
+from lamp.torch_habits import explains_attributes
 
 HIGHER_IS_BETTER = re.compile(r"accuracy$|(^|[_ ])(precision|recall|f1|auc|r2)$")  # names of such metrics end so
 
@@ -31,6 +31,7 @@ INSTEAD = {  # in torchmetrics and Keras: here
 }
 
 
+@explains_attributes(INSTEAD)
 class Metric(metaclass=Constructed):
     """Base of all metrics.
 
@@ -88,11 +89,6 @@ class Metric(metaclass=Constructed):
         alone.reset()
         alone.update(output, target)
         return alone.value()
-
-    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
-
-        def __getattr__(self, name: str) -> Any:
-            raise missing_attribute(self, name, INSTEAD)
 
     def __repr__(self) -> str:
         """The call that makes this metric, with the arguments that are not the defaults."""

@@ -6,7 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from lamp.optim.checks import Range, alike, check_ranges
 from lamp.optim.optimizer import Group, Optimizer
 from lamp.signatures import Constructed, Formulas, called, check_formulas
 from lamp.state_dict import check_state_of
-from lamp.torch_habits import missing_attribute
+from lamp.torch_habits import explains_attributes
 from lamp.values import a_number, integer, kind_of
 
 INSTEAD = {  # an attribute of a schedule of torch or Keras: what to write in lamp
@@ -29,6 +29,7 @@ INSTEAD = {  # an attribute of a schedule of torch or Keras: what to write in la
 }
 
 
+@explains_attributes(INSTEAD)
 class Schedule(metaclass=Constructed):
     """Base of all schedules, which change an optimizer's hyperparameters during a training."""
 
@@ -41,11 +42,6 @@ class Schedule(metaclass=Constructed):
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = check_optimizer(optimizer, type(self).__name__)
         check_ranges(self, vars(self), self.ranges, self.listed)
-
-    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
-
-        def __getattr__(self, name: str) -> Any:
-            raise missing_attribute(self, name, INSTEAD)
 
     @called()
     def get_last_lr(self) -> list[Number]:

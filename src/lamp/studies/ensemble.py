@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from lamp.nn import Activation
 from lamp.passes import evaluating
 from lamp.replicas import Population, stack
 from lamp.signatures import called
-from lamp.torch_habits import missing_attribute, without_items
+from lamp.torch_habits import explains_attributes, without_items
 from lamp.training import predict
 from lamp.training.arguments import EVALUATION_BATCH
 from lamp.trees import flat
@@ -61,6 +61,7 @@ class EnsemblePrediction:
     mutual_information: Tensor | None = None
 
 
+@explains_attributes(INSTEAD)
 class Ensemble:
     """The mean of many networks, as one predictor.
 
@@ -102,11 +103,6 @@ class Ensemble:
             )
         self.members, self.probabilities = members, probabilities
         self.batch_size = natural(batch_size, "batch_size", least=1)
-
-    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
-
-        def __getattr__(self, name: str) -> Any:
-            raise missing_attribute(self, name, INSTEAD)
 
     def __len__(self) -> int:
         return len(self.members)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -13,7 +13,7 @@ from lamp.intervals import student_t
 from lamp.replicas import Population
 from lamp.signatures import called
 from lamp.tabular import Table
-from lamp.torch_habits import missing_attribute, without_items
+from lamp.torch_habits import explains_attributes, without_items
 from lamp.training import History
 from lamp.trees import first_leaf
 from lamp.values import a_number, a_switch
@@ -33,6 +33,9 @@ INSTEAD = {  # what users of scikit-learn and Keras look for
 }
 
 
+@explains_attributes(
+    lambda found: INSTEAD | {name: f"result.scores[{name!r}]" for name in vars(found).get("scores", ())}
+)
 @dataclass(frozen=True, eq=False, repr=False)
 class CrossValidation:
     """The result of `cross_validate`. It prints as a table, with a row per fold.
@@ -62,12 +65,6 @@ class CrossValidation:
     def __getitem__(self, index: Any) -> Any:
         fix = "result.scores['loss'] has a score per fold; result.population[0] is the first fold's network"
         raise without_items(self, index, fix)
-
-    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
-
-        def __getattr__(self, name: str) -> Any:
-            scores = {each: f"result.scores[{each!r}]" for each in vars(self).get("scores", ())}
-            raise missing_attribute(self, name, INSTEAD | scores)
 
     @called()
     def mean(self, name: str = "loss") -> float:

@@ -6,17 +6,18 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, MissingIndexError
 from lamp.signatures import called
-from lamp.torch_habits import missing_attribute
+from lamp.torch_habits import explains_attributes
 from lamp.values import a_seed, natural
 
 
+@explains_attributes(lambda setting: {name: f"setting[{name!r}]" for name in setting})
 class Setting(dict[str, Any]):
     """The value of each hyperparameter, by name."""
 
@@ -24,11 +25,6 @@ class Setting(dict[str, Any]):
         raise MissingIndexError(
             f"the setting has no {name!r}"[:80], expected=", ".join(self), got=repr(name)[:60], fix="name one of these"
         )
-
-    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
-
-        def __getattr__(self, name: str) -> Any:
-            raise missing_attribute(self, name, {each: f"setting[{each!r}]" for each in self})
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from lamp.signatures import called
 from lamp.studies.settings import Setting, shown
 from lamp.studies.trial import Trial
 from lamp.tabular import Table
-from lamp.torch_habits import missing_attribute, without_items
+from lamp.torch_habits import explains_attributes, without_items
 from lamp.training import History
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ INSTEAD = {  # what users of scikit-learn, Keras and Optuna look for
 }
 
 
+@explains_attributes(INSTEAD)
 class Sweep:
     """The result of `lamp.sweep`. It prints as a table.
 
@@ -65,11 +66,6 @@ class Sweep:
     def __getitem__(self, index: Any) -> Any:
         fix = "sweep.rows[0] is the best setting; sweep.networks(0) and sweep.history(0) are of its networks"
         raise without_items(self, index, fix)
-
-    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
-
-        def __getattr__(self, name: str) -> Any:
-            raise missing_attribute(self, name, INSTEAD)
 
     # ---- the trained networks ----------------------------------------------------------------------------------------
     @called()

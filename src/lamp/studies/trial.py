@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from lamp.errors import ArgumentError
 from lamp.replicas import Population
 from lamp.studies.settings import Setting, shown
-from lamp.torch_habits import missing_attribute, without_items
+from lamp.torch_habits import explains_attributes, without_items
 from lamp.training import History
 
 INSTEAD = {  # what users of Optuna and scikit-learn look for
@@ -31,6 +31,7 @@ class TrainedTogether(Protocol):
     def networks_of(self, trial: Trial) -> Population: ...
 
 
+@explains_attributes(lambda row: {name: f"row.setting[{name!r}]" for name in vars(row).get("setting", ())} | INSTEAD)
 class Trial:
     """One setting, trained with every seed.
 
@@ -51,12 +52,6 @@ class Trial:
 
     def __getitem__(self, name: Any) -> Any:
         raise without_items(self, name, "row.setting['lr'] is a hyperparameter, row.mean the mean score")
-
-    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
-
-        def __getattr__(self, name: str) -> Any:
-            tried = {each: f"row.setting[{each!r}]" for each in vars(self).get("setting", ())}
-            raise missing_attribute(self, name, tried | INSTEAD)
 
     @property
     def going(self) -> list[int]:

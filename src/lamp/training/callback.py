@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import Optimizer, ReduceLROnPlateau
 from lamp.signatures import Constructed, called
-from lamp.torch_habits import missing_attribute, without_items
+from lamp.torch_habits import explains_attributes, without_items
 from lamp.training.history import History
 from lamp.training.metrics import MetricLike
 
@@ -53,6 +53,7 @@ class Stepping(Protocol):
     def step(self) -> Any: ...
 
 
+@explains_attributes(INSTEAD)
 @dataclass
 class Training:
     """A training in progress, as callbacks see it: what is trained, with which options, and how far it has come.
@@ -103,11 +104,6 @@ class Training:
     def __getitem__(self, name: Any) -> Any:
         raise without_items(self, name, "training.history.last holds the values of the last epoch")
 
-    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
-
-        def __getattr__(self, name: str) -> Any:
-            raise missing_attribute(self, name, INSTEAD)
-
     @called()
     def stop(self, why: str, replicas: Tensor | Sequence[int] | None = None) -> None:
         """End the training after this epoch; or only these replicas of a population (indices, or a mask (K,)).
@@ -155,6 +151,7 @@ class Training:
         return self.schedule_per == "batch" and not isinstance(self.scheduler, ReduceLROnPlateau | None)
 
 
+@explains_attributes(LOOKED_FOR)
 class Callback(metaclass=Constructed):
     """The base class of callbacks. Override the methods that you need; `training.stop("why")` ends the training.
 
@@ -174,11 +171,6 @@ class Callback(metaclass=Constructed):
     needs_model: ClassVar[bool] = True
     changes_model: ClassVar[bool] = True
     across_stages: ClassVar[bool] = False
-
-    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
-
-        def __getattr__(self, name: str) -> Any:
-            raise missing_attribute(self, name, LOOKED_FOR)
 
     def on_start(self, training: Training) -> None:
         """Called before the first epoch, or before the first one after resuming (number `training.epoch`)."""

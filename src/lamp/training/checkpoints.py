@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -30,7 +30,7 @@ from lamp.saving.tensors import read_tensors, write_tensors
 from lamp.saving.trees import pack, unpack
 from lamp.saving.weights import WEIGHTS
 from lamp.signatures import Constructed
-from lamp.torch_habits import missing_attribute, unchangeable
+from lamp.torch_habits import explains_attributes, unchangeable
 from lamp.training.checkpoint_schema import State, StateDocument
 from lamp.values import as_path
 
@@ -47,6 +47,7 @@ INSTEAD = {  # what users of Lightning and Keras look for
 NAME = re.compile(r"epoch-(\d{6,})-step-(\d{9,})")
 
 
+@explains_attributes(INSTEAD)
 @unchangeable("lamp.Checkpoint(folder, ...) makes another, with all options that you want")
 @dataclass(frozen=True)
 class Checkpoint(metaclass=Constructed):
@@ -93,11 +94,6 @@ class Checkpoint(metaclass=Constructed):
             )
         if (self.every_epochs, self.every_steps, self.every_seconds) == (None, None, None):
             object.__setattr__(self, "every_seconds", SECONDS)
-
-    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
-
-        def __getattr__(self, name: str) -> Any:
-            raise missing_attribute(self, name, INSTEAD)
 
     def saved(self) -> list[Path]:
         """The checkpoints in the folder, oldest first, damaged ones included. Raises CheckpointError if unreadable."""

@@ -20,7 +20,7 @@ from lamp.saving.paths import read_file
 from lamp.signatures import called
 from lamp.state_dict import check_state_of
 from lamp.tabular import Table
-from lamp.torch_habits import missing_attribute
+from lamp.torch_habits import explains_attributes
 from lamp.training.measured import Measured, MeasuredValues
 from lamp.values import a_number, as_path, integer, is_one_of, several
 
@@ -39,6 +39,9 @@ INSTEAD = {
 }
 
 
+@explains_attributes(
+    lambda history: INSTEAD | {name: f"history[{name!r}]" for name in (vars(history).get("_epochs") or [{}])[-1]}
+)
 class History(Mapping[str, Tensor]):
     """The record of a training: `history["loss"]`, `history["validation_loss"]`, ... are tensors (epochs,).
 
@@ -70,13 +73,6 @@ class History(Mapping[str, Tensor]):
         """Append one epoch's values: numbers, or tensors (K,) of a population."""
         self._epochs.append(dict(values))
         self._seconds.append(seconds)
-
-    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
-
-        def __getattr__(self, name: str) -> Any:
-            epochs = vars(self).get("_epochs") or [{}]
-            measured = {each: f"history[{each!r}]" for each in epochs[-1]}
-            raise missing_attribute(self, name, INSTEAD | measured)
 
     # ---- as a mapping of tensors ---------------------------------------------------------------------------------
     def __getitem__(self, name: str) -> Tensor:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from lamp.errors import MissingIndexError
-from lamp.torch_habits import missing_attribute
+from lamp.torch_habits import explains_attributes
 
 Value = TypeVar("Value")
 Measured = float | Tensor  # a number of one network, or (K,) of a population
 
 
+@explains_attributes(lambda values: {name: f"values[{name!r}]" for name in values})
 class MeasuredValues(dict[str, Value]):
     """A dict from names, such as "loss" and "accuracy", to values."""
 
@@ -23,8 +24,3 @@ class MeasuredValues(dict[str, Value]):
             got=repr(name)[:60],
             fix="name one of these, or pass metrics= and validation=",
         )
-
-    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
-
-        def __getattr__(self, name: str) -> Any:
-            raise missing_attribute(self, name, {each: f"values[{each!r}]" for each in self})
