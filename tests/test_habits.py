@@ -468,6 +468,18 @@ def test_a_history_equals_itself_alone():
     assert [other, one].index(one) == 1
 
 
+def test_options_by_other_libraries_names_are_told():
+    model = lamp.Sequential(lamp.Linear(3, 4), lamp.LeakyReLU(), lamp.Dropout(0.5))
+    model[1].alpha, model[2].rate = 0.3, 0.1
+    with pytest.warns(lamp.TrainingWarning) as told:
+        lamp.fit(model, lamp.MSELoss(), lamp.SGD(model.parameters()), (torch.randn(5, 3), torch.randn(5, 4)), epochs=1)
+    texts = [str(each.message) for each in told]
+    assert len(texts) == 2
+    assert "LeakyReLU" in texts[0]
+    assert "module.negative_slope = ..." in texts[0]
+    assert "rate = 0.1 is read by nothing. Fix: module.p = ..." in texts[1]
+
+
 @pytest.mark.parametrize("name", ["trainable", "requires_grad"])
 def test_an_attribute_that_freezes_nothing_is_told(name):
     model = two()

@@ -169,6 +169,13 @@ MISTAKES = [
     _set(sgd, "zero_grad", None, "is a method"),
     _key(sgd, "lr", ArgumentError, "optimizer.lr"),
     _item(sgd, "lr", 0.5, ArgumentError, "SGD", "optimizer.lr"),
+    Mistake(
+        "append to a group's parameters",
+        lambda: group()["params"].append(weight()),
+        ArgumentError,
+        "parameters of a group",
+        ("add_param_group",),
+    ),
     _item(groups, 0, {"lr": 0.5}, ArgumentError, "param_groups", "add_param_group"),
     # ---- parameters and options of modules
     _looked_up(weight, "register_hook", "weight.grad between"),

@@ -210,6 +210,13 @@ MISTAKES = [
     ),
     Mistake("a name that a training has not", _sets("patience", 3), ValueError, "training.patience", ("callback",)),
     # ---- gradients
+    Mistake(
+        "a column of a population's outputs",
+        lambda: lamp.MSELoss()(several()(X)[..., 0], X[:, 0]),
+        RuntimeError,
+        "MSELoss",
+        ("criterion(lamp.per_replica(output), target)",),
+    ),
     Mistake("criterion.backward(loss)", _of_its_value, RuntimeError, "CrossEntropyLoss", ("criterion.backward())",)),
     Mistake(
         "the mean of a list of losses, and backward()",
@@ -257,7 +264,11 @@ MISTAKES = [
     ),
     Mistake("a network without its input", lambda: network()(), ValueError, "Sequential", ("forward(input, *target)",)),
     Mistake(
-        "a data set's normalize", lambda: lamp.Dataset(X, Y).normalize(), AttributeError, "Dataset", ("normalized()",)
+        "a data set's normalize",
+        lambda: lamp.Dataset(X, Y).normalize(),  # type: ignore[attr-defined]
+        AttributeError,
+        "Dataset",
+        ("normalized()",),
     ),
     Mistake(
         "a data set to a device that is none", lambda: lamp.Dataset(X, Y).to("gpu"), ValueError, "device", ("cpu",)

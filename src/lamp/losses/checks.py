@@ -321,6 +321,10 @@ def _reshape_advice(output: Tensor, target: Tensor) -> str:
         return "target.unsqueeze(-1), or model(x).squeeze(-1)"
     if target.shape == (*output.shape, 1):
         return "target.squeeze(-1)"
+    if output.shape[1:] == target.shape:
+        return (
+            "target.expand_as(output); if these are a population's outputs: criterion(lamp.per_replica(output), target)"
+        )
     return "give the target the shape of the output"
 
 

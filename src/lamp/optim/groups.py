@@ -55,6 +55,22 @@ class HasGroups(Protocol):
     def _checked_value(self, group: dict[str, Any], name: str, value: Any) -> Any: ...
 
 
+class GroupParameters(tuple[Any, ...]):
+    """The parameters of a group. They stay the same: the optimizer has state and views for these alone."""
+
+    __slots__ = ()
+
+    def append(self, *others: Any) -> Any:
+        raise ArgumentError(
+            "the parameters of a group do not change",
+            expected=f"the {len(self)} parameters that the group was made with",
+            got="append, extend, insert, remove or pop",
+            fix='optimizer.add_param_group({"params": [...]}) adds some; requires_grad = False leaves some out',
+        )
+
+    extend = insert = remove = pop = append
+
+
 class ParameterGroup(dict[str, Any]):
     """A dict with "params" and the hyperparameters by name. `group["lr"] = 0.1` is checked as in the constructor."""
 
@@ -63,6 +79,7 @@ class ParameterGroup(dict[str, Any]):
 
     def __init__(self, items: Mapping[str, Any], optimizer: HasGroups) -> None:
         super().__init__(items)
+        self.put("params", GroupParameters(items["params"]))
         object.__setattr__(self, "_optimizer", weakref.ref(optimizer))
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -41,7 +41,7 @@ from lamp.training.history import History
 from lamp.training.loop import Loop
 from lamp.training.measured import Measured, MeasuredValues
 from lamp.training.metrics import Metrics, by_name
-from lamp.training.mismatches import warn_of_pair, warn_of_torchs_parameters, warn_of_unfrozen
+from lamp.training.mismatches import warn_of_pair, warn_of_torchs_parameters, warn_of_unread
 from lamp.training.own_loss import check_loss
 from lamp.values import natural
 from lamp.workers import not_cut_off
@@ -151,7 +151,7 @@ def fit(
     check_scheduler(optimizer, scheduler, schedule_per)
     warn_of_pair(model, criterion)
     warn_of_torchs_parameters(model)
-    warn_of_unfrozen(model)
+    warn_of_unread(model)
     if isinstance(model, Population):
         model.check_again()
     history = History(engine, "", model.replicas)

@@ -32,6 +32,7 @@ from lamp.parameter import Parameter
 from lamp.passes import latest
 from lamp.paths import describe
 from lamp.replicas import Population
+from lamp.signatures import SYNONYMS
 from lamp.values import kind_of
 
 PASSED_ON = (Identity, Dropout, Flatten, Unflatten)  # modules that do not change the range of the numbers
@@ -167,14 +168,23 @@ def warn_of_torchs_parameters(network: Module) -> None:
                 )
 
 
-def warn_of_unfrozen(network: Module) -> None:
-    """Warn of attributes that freeze a layer in Keras, or look as if they did, and that nothing reads here."""
-    for module in network.modules():
+def warn_of_unread(network: Module) -> None:
+    """Warn of attributes of lamp's modules that nothing reads here: those that freeze a layer in Keras, or look as if
+    they did, and other libraries' names of options."""
+    for module in (each for each in network.modules() if is_lamps(type(each))):
+        own = vars(module)
         for name in ("trainable", "requires_grad"):
-            if vars(module).get(name) is False and is_lamps(type(module)):
+            if own.get(name) is False:
                 warn_of(
                     f"{describe(module)}: {name} = False freezes nothing, because modules have no such attribute. "
                     "Fix: module.requires_grad_(False).",
+                    TrainingWarning,
+                )
+        for name, meant in SYNONYMS.items():
+            option = next((each for each in meant if each in own), None)
+            if name in own and option is not None and not hasattr(type(module), name):
+                warn_of(
+                    f"{describe(module)}: {name} = {own[name]!r} is read by nothing. Fix: module.{option} = ...",
                     TrainingWarning,
                 )
 
