@@ -14,7 +14,7 @@ from sklearn import datasets
 
 import lamp
 from lamp.interop.sklearn import learner
-from lamp.interop.sklearn.samples import MOST_FOLDED, Samples
+from lamp.interop.sklearn.samples import MOST_FOLDED, MOST_HELD_OUT, Samples
 
 QUICK = {"max_iter": 5, "hidden_layer_sizes": (7,), "engine": "eager", "random_state": 0}
 BOTH = pytest.mark.parametrize("kind", [lamp.MLPClassifier, lamp.MLPRegressor], ids=["classifier", "regressor"])
@@ -96,12 +96,12 @@ def test_what_is_held_out_by_default(loaders):
     lamp.MLPClassifier(**QUICK).fit(inputs, labels)
     lamp.MLPClassifier(**QUICK, members=2).fit(*noisy(40))
     lamp.MLPClassifier(**QUICK, members=2).fit(inputs, labels)
-    lamp.MLPClassifier(**{**QUICK, "max_iter": 1}, members=2).fit(*noisy(MOST_FOLDED + 1, 2))
+    lamp.MLPClassifier(**{**QUICK, "max_iter": 1}, members=2).fit(*noisy(2 * MOST_FOLDED, 2))
     lamp.MLPClassifier(**QUICK, members=2, early_stopping=False).fit(*noisy(40))
     assert [each[1] is not None for each in loaders] == [False, True, False, True, False]
     assert loaders[several][0].samples == 32
     assert loaders[few][0].samples == loaders[one][0].samples == 39
-    assert len(loaders[large][1][0]) == pytest.approx(0.2 * MOST_FOLDED, rel=0.01)  # the same for all members
+    assert len(loaders[large][1][0]) == pytest.approx(MOST_HELD_OUT, rel=0.01)  # the same for all members
     assert loaders[all_rows][0].samples == 40
 
 
@@ -136,9 +136,34 @@ def test_defaults_of_several_members_and_values_that_win():
     for members, expected in sizes.items():
         network = lamp.MLPClassifier(members=members, max_iter=1, engine="eager").fit(inputs, labels).network_
         assert [layer.out_features for layer in network.modules() if isinstance(layer, lamp.Linear)] == expected
-        assert any(isinstance(module, lamp.Dropout) for module in network.modules()) == (members > 1)
-    network = lamp.MLPClassifier(**QUICK, members=2, dropout=0.0).fit(inputs, labels).network_
-    assert not any(isinstance(module, lamp.Dropout) for module in network.modules())
+        assert not any(isinstance(module, lamp.Dropout) for module in network.modules())
+
+
+# ---- how good they are -----------------------------------------------------------------------------------------------
+def test_an_ensemble_is_better_than_a_member_that_has_all_of_many_rows():
+    """What protects members from too few rows must not cost much where rows are plentiful."""
+    inputs, targets = datasets.make_friedman1(28_000, 8, noise=0.1, random_state=0)
+    (x, new_x), (y, new_y) = np.split(inputs, [24_000]), np.split(targets, [24_000])
+    options = {"hidden_layer_sizes": (32, 32), "max_iter": 5, "random_state": 0, "members": 4}
+    alone = lamp.MLPRegressor(**options, early_stopping=False).fit(x, y)
+    outputs = lamp.predict(alone.network_, torch.from_numpy(alone._standard(new_x, "float32"))).numpy()
+    error_of_a_member = np.square(alone._predictions(outputs)[..., 0] - new_y).mean()
+    error = np.square(lamp.MLPRegressor(**options).fit(x, y).predict(new_x) - new_y).mean()
+    assert error < error_of_a_member
+
+
+def test_members_end_together_and_each_has_its_best_weights(loaders):
+    """A kernel for the members that remain would take longer to prepare than the rest of the training."""
+    model = lamp.MLPClassifier(**{**QUICK, "max_iter": 200}, members=4, n_iter_no_change=3, learning_rate="constant")
+    model.fit(*noisy())
+    losses = model.history_["validation_loss"]  # (epochs, members)
+    assert 4 < model.n_iter_ < 200
+    assert losses.isfinite().all()
+    assert not model.history_.endings
+    assert len(set(losses.argmin(0).tolist())) > 1
+    ((_, validation),) = loaders
+    kept = lamp.evaluate(model.network_, model._learner.criterion, validation)["loss"]
+    assert kept == pytest.approx(losses.min(0).values, abs=2e-4)  # tol is 1e-4
 
 
 # ---- how sure they are -----------------------------------------------------------------------------------------------

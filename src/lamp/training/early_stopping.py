@@ -120,6 +120,10 @@ class EarlyStopping(Callback):
             if over:
                 training.stop(f"{why}: {self.best:.4g} in epoch {self.best_epoch + 1}")
             return
+        self._end_replicas(training, over, why)
+
+    def _end_replicas(self, training: Training, over: Tensor, why: str) -> None:
+        """End the replicas whose value has not improved for too long, `over` (K,)."""
         for k in (over & training.going).nonzero().flatten().tolist():
             training.stop(f"{why}: {self._best[k].item():.4g} in epoch {int(self._epoch[k]) + 1}", [k])
 

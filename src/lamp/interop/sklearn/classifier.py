@@ -51,7 +51,7 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
         loss: Any = "log_loss",
         solver: Any = "adam",
         alpha: float = 1e-4,
-        dropout: float | str = "auto",
+        dropout: float = 0.0,
         batch_size: int | str = "auto",
         learning_rate: Any = "cosine",
         learning_rate_init: float = 0.01,

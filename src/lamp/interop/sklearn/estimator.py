@@ -18,13 +18,14 @@ from torch import Tensor
 
 from lamp.cpu_settings import threads_for
 from lamp.errors import ArgumentError
-from lamp.interop.sklearn.learner import Batch, Learner, Objective, Plateau
+from lamp.interop.sklearn.learner import Batch, Learner, Objective, Plateau, StoppingTogether, slower
 from lamp.interop.sklearn.networks import network_of, with_weights
 from lamp.interop.sklearn.parameters import ABOUT, INSTEAD, architecture_of, check_parameters, decided, sizes_of
 from lamp.interop.sklearn.rates import Planned, cosine, inverse_scaling, optimizer_for, penalty_of_batches, planned
 from lamp.interop.sklearn.samples import (
     FEWEST_FOLDED,
     MOST_FOLDED,
+    MOST_HELD_OUT,
     Array,
     Folds,
     Samples,
@@ -38,13 +39,12 @@ from lamp.nn import PiecewiseLinearEncoding
 from lamp.optim import LRScheduler, Optimizer, ReduceLROnPlateau
 from lamp.signatures import called, check_takes
 from lamp.torch_habits import missing_attribute
-from lamp.training import Callback, EarlyStopping, History
+from lamp.training import Callback, History
 
 SEEDS = 2**31 - 1
 STEPS, LEAST_BATCH, PART, MOST_BATCH = 8, 32, 50, 256  # the constants of batch_size="auto"
 PREDICTED_AT_ONCE = 2**16  # rows that are predicted at a time, by all members
 LANES = 16  # samples in a vector register of compiled code
-SLOWER, SLOWEST = 0.2, 1e-6  # learning_rate="adaptive": its factor and its lowest rate, as in scikit-learn
 TABLES = {"accept_sparse": ["csr", "csc"], "dtype": [np.float64, np.float32]}
 
 
@@ -56,7 +56,7 @@ class MLP(BaseEstimator):  # type: ignore[misc]
     loss: Any
     solver: Any
     alpha: float
-    dropout: float | str
+    dropout: float
     batch_size: int | str
     learning_rate: Any
     learning_rate_init: float
@@ -219,6 +219,8 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         """The samples to train on, and of them those that all members hold out, or each member's folds."""
         asked, by_class = decided(self, "early_stopping"), samples.targets.ndim == 1
         fraction = float(decided(self, "validation_fraction"))
+        if members > 1 and self.validation_fraction == "auto":
+            fraction = min(fraction, MOST_HELD_OUT / len(samples))
         if not asked or (self.early_stopping == "auto" and len(samples) < FEWEST_FOLDED):
             return samples, None, None
         if members > 1 and FEWEST_FOLDED <= len(samples) <= MOST_FOLDED:
@@ -243,7 +245,7 @@ class MLP(BaseEstimator):  # type: ignore[misc]
             inputs = torch.from_numpy(self._standard(samples.inputs, self.dtype))
             encoding = PiecewiseLinearEncoding.fit(inputs, int(self.n_bins)).to(dtype=inputs.dtype)
             features = encoding.out_features
-        dropout = decided(self, "dropout")
+        dropout = float(self.dropout)
         network = network_of(features, hidden, self.n_outputs_, self.activation, dropout, tail, self.dtype, encoding)
         self.n_layers_ = len(hidden) + 2
         self._learner = Learner(network, criterion, range(seed, seed + int(self.members)), order)
@@ -300,7 +302,7 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         """The callbacks that may end the training early."""
         if decided(self, "early_stopping") and validated:
             patience = int(min(self.n_iter_no_change, self.max_iter))
-            return [EarlyStopping(patience, min_delta=float(self.tol))]
+            return [StoppingTogether(patience, min_delta=float(self.tol))]
         if self.learning_rate == "cosine":  # its end is fixed from the beginning
             return []
         reduce = slower if self.learning_rate == "adaptive" else None
@@ -391,10 +393,3 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def slower(optimizer: Optimizer) -> bool:
-    """learning_rate="adaptive": a fifth of the rate, or False once it is too small to go on."""
-    for group in optimizer.param_groups:
-        group["lr"] = group["lr"] * SLOWER
-    return bool(optimizer.param_groups[0]["lr"] > SLOWEST)

@@ -25,10 +25,11 @@ from lamp.module import Module
 from lamp.nn import Linear, Sequential
 from lamp.optim import AdamW, Optimizer
 from lamp.replicas import population
-from lamp.training import Callback, History, Training, fit, predict
+from lamp.training import Callback, EarlyStopping, History, Training, fit, predict
 from lamp.training.arguments import EVALUATION_BATCH
 
 Batch = tuple[Tensor, Tensor]
+SLOWER, SLOWEST = 0.2, 1e-6  # learning_rate="adaptive": its factor and its lowest rate, as in scikit-learn
 
 
 class Objective(Callback):
@@ -98,6 +99,27 @@ class Plateau(Callback):
             self.epochs = 0
             return
         training.stop(f"the loss has not improved by more than {self.tol} for {self.epochs} epochs")
+
+
+def slower(optimizer: Optimizer) -> bool:
+    """learning_rate="adaptive": a fifth of the rate, or False once it is too small to go on."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["lr"] * SLOWER
+    return bool(optimizer.param_groups[0]["lr"] > SLOWEST)
+
+
+class StoppingTogether(EarlyStopping):
+    """Early stopping that ends the training of all members at once, when none has improved for `patience` epochs.
+
+    Each member has its own best weights at the end, as with EarlyStopping. If members ended one by one, kernels for
+    fewer members would have to be prepared each time. In a small table that takes longer than all the steps.
+    """
+
+    changes_model = False
+
+    def _end_replicas(self, training: Training, over: Tensor, why: str) -> None:
+        if over[training.going].all():
+            training.stop(f"{why}, in any member")
 
 
 class Learner:

@@ -18,7 +18,6 @@ MOST = 2**31  # no count is as large
 DTYPES = ("float32", "float64")
 AUTO: dict[str, tuple[Any, Any]] = {  # what "auto" means for one member, and for several
     "hidden_layer_sizes": ((100,), (64, 64)),
-    "dropout": (0.0, 0.1),
     "early_stopping": (False, True),
     "validation_fraction": (0.1, 0.2),
 }
@@ -48,8 +47,7 @@ ABOUT = """
                           groups to an optimizer
     alpha                 the L2 penalty on the weights (not on the intercepts): alpha / 2 |W|^2, divided by the number
                           of samples in the batch, times their mean weight if they have weights
-    dropout               the probability to drop a unit of the hidden layers in a step; "auto" for 0, and for 0.1 with
-                          several members
+    dropout               the probability to drop a unit of the hidden layers in a step
     batch_size            the number of samples per batch, at most all; "auto" for an eighth of the samples up to 32, or
                           a fiftieth of them up to 256. With "auto" and shuffling, an epoch leaves out the samples that
                           do not fill a batch, and other ones each time
@@ -75,23 +73,23 @@ ABOUT = """
                           begins again; so 3 + 3 epochs are not 6. partial_fit goes on with the optimizer
     momentum, nesterovs_momentum    options of "sgd"
     beta_1, beta_2, epsilon         options of "adam" and "adamw"
-    early_stopping        whether to hold out samples (or use fit's X_val), to end the training of each network when its
-                          loss on them does not improve, and to keep its best weights. Not in partial_fit. "auto" for
-                          False, and for True with several members
-    validation_fraction   the share of samples to hold out, the same for each class; "auto" for 0.1, and for 0.2 with
-                          several members
+    early_stopping        whether to hold out samples (or use fit's X_val), to keep each network's weights of the epoch
+                          with the lowest loss on them, and to end the training when no network's loss improves. Not in
+                          partial_fit. "auto" for False, and for True with several members
+    validation_fraction   the share of samples to hold out, the same for each class; "auto" for 0.1, and for 0.2 but at
+                          most 4,000 samples with several members
     clip_norm             the largest norm of a step's gradient; None for no limit
     dtype                 "float32" or "float64", the dtype in which networks are trained
     engine                "auto", "eager" or "compiled", see lamp.fit
 
-    What members > 1 brings: another network and dropout, see "auto" above, and held-out samples with early_stopping.
-    Each member holds out other samples, so that all are trained on; most held-out ones are held out by two members. In
-    tables of more than 20,000 rows all members hold out the same samples, and in tables of fewer than 40 rows "auto"
-    holds out none. Held-out samples (or those of X_val) also calibrate a classifier: the members' scores are divided by
+    What members > 1 brings: another network, see "auto" above, and held-out samples with early_stopping. Each member
+    holds out other samples, so that all are trained on; most held-out ones are held out by two members. In tables of
+    more than 20,000 rows all members hold out the same samples, and in tables of fewer than 40 rows "auto" holds out
+    none. Held-out samples (or those of X_val) also calibrate a classifier: the members' scores are divided by
     temperature_, the temperature with the lowest log loss. It is for loss="log_loss" and lamp losses of the same
     scores; else, and where nothing is held out, it is 1. partial_fit holds out nothing, and leaves it as it is. What is
-    not "auto" holds for any number of members: with early_stopping=False, dropout=0.0 and hidden_layer_sizes=(100,)
-    each member is the network that it would be alone.
+    not "auto" holds for any number of members: with early_stopping=False and hidden_layer_sizes=(100,) each member is
+    the network that it would be alone.
 
     Attributes after fit: n_features_in_, feature_names_in_ (if the table had names), n_iter_, t_, n_layers_,
     n_outputs_, out_activation_, loss_, best_loss_, loss_curve_ (per epoch the loss with its penalty, averaged over the
@@ -154,7 +152,7 @@ def _any_of(*checks: Check) -> Check:
 
 WHAT: dict[str, tuple[str, Check]] = {
     "alpha": ("a number of at least 0", _number(0.0)),
-    "dropout": ('"auto" or a number from 0 to below 1', _any_of(_one_of("auto"), _number(0.0, 1.0))),
+    "dropout": ("a number from 0 to below 1", _number(0.0, 1.0)),
     "batch_size": ('"auto" or an integer of at least 1', _any_of(_one_of("auto"), _whole(1))),
     "learning_rate": (f"{', '.join(PLANS)}, or a function of the optimizer", _any_of(_one_of(*PLANS), _maker)),
     "learning_rate_init": ("a positive number", _number(0.0, low_too=False)),

@@ -22,6 +22,7 @@ TINY, LARGE = np.finfo(np.float64).tiny, 1e100  # columns with numbers beyond LA
 ALL = 1.0 - 1e-9  # shares sum to at least this, in spite of rounding
 HELD_BY = 2  # members of an ensemble that hold out the same row
 FEWEST_FOLDED, MOST_FOLDED = 40, 20_000  # rows of a table whose members hold out folds
+MOST_HELD_OUT = MOST_FOLDED // 5  # rows that "auto" holds out: a loss over more of them is hardly more precise
 
 
 @dataclass
