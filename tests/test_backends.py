@@ -159,7 +159,7 @@ def test_matrix_products_too(name, monkeypatch):
     monkeypatch.setattr("lamp.compiler.tiling.SLIM", 1)
     monkeypatch.setattr("lamp.compiler.tiling.FEW", 10**6)
     monkeypatch.setattr("lamp.compiler.tiling.MOST_SAMPLES", 0)
-    monkeypatch.setattr(RecordedKernel, "products", True)
+    monkeypatch.setattr(RecordedKernel, "products", "its own")
     monkeypatch.setenv("LAMP_BLAS", "off")  # so that only the second backend calls them
     for kernel in same_on_both(monkeypatch, NETWORKS[name], None):
         assert any(type(rule).__name__ == "Products" for rule in kernel.tiling.heads.values())

@@ -20,8 +20,17 @@ from tests.test_compiled_branches import BRANCHES, same, trained
 
 pytestmark = [
     pytest.mark.compiled,
-    pytest.mark.skipif(not blas.addresses(), reason="this build of torch exports no matrix products of MKL"),
+    pytest.mark.skipif(not blas.libraries(), reason="neither torch nor NumPy has a library of matrix products here"),
 ]
+
+
+@pytest.fixture(autouse=True, params=["mkl", "openblas"])
+def library(request, monkeypatch):
+    """The library that kernels call: each test runs with each one that is here."""
+    if request.param not in blas.libraries():
+        pytest.skip(f"there is no {request.param} here")
+    monkeypatch.setenv("LAMP_BLAS", request.param)
+    return request.param
 
 
 def seeded(network):
@@ -168,11 +177,107 @@ def test_the_number_of_threads_changes_no_bit(threads):
         assert torch.equal(mine.data, theirs.data)
 
 
-def test_the_threads_of_blas_are_as_before():
-    threads = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(blas.addresses()[blas.THREADS])
-    before = threads(3)
+def test_the_threads_of_mkl_are_as_before(library):
+    if library != "mkl":
+        pytest.skip("OpenBLAS has no such setting")
+    set_threads = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(blas.libraries()["mkl"].addresses[blas.MKL_THREADS])
+    before = set_threads(3)
     try:
         trained("compiled", seeded(wide), None, batch=40, samples=100)
-        assert threads(3) == 3
+        assert set_threads(3) == 3
     finally:
-        threads(before)
+        set_threads(before)
+
+
+@pytest.fixture
+def threads_of_openblas(library):
+    """Functions that return and set how many threads OpenBLAS has."""
+    if library != "openblas":
+        pytest.skip("MKL has a setting for each thread")
+    get, put = (blas.libraries()["openblas"].addresses[name] for name in blas.OPENBLAS_THREADS)
+    number, set_number = ctypes.CFUNCTYPE(ctypes.c_int)(get), ctypes.CFUNCTYPE(None, ctypes.c_int)(put)
+    before = number()
+    yield number, set_number
+    set_number(before)
+
+
+@pytest.mark.parametrize("epochs", [1, 4])  # four are trained ahead, by a table of calls
+def test_openblas_has_one_thread_while_a_kernel_runs(threads_of_openblas, epochs, monkeypatch):
+    number, set_number = threads_of_openblas
+    set_number(3)
+    seen = []
+    monkeypatch.setattr(blas.OneThread, "__exit__", noting(blas.OneThread.__exit__, lambda: seen.append(number())))
+    torch.manual_seed(0)
+    model, x, y = wide(), torch.randn(100, 70).double(), torch.randint(5, (100,))
+    lamp.fit(
+        model,
+        lamp.CrossEntropyLoss(),
+        lamp.SGD(model.parameters(), lr=0.1),
+        (x, y),
+        epochs=epochs,
+        batch_size=40,
+        validation=(x, y),
+        engine="compiled",
+        progress=False,
+    )
+    assert seen
+    assert set(seen) == {1}
+    assert number() == 3
+
+
+def noting(method, note):
+    """The method, before which `note` is called."""
+
+    def noted(*arguments):
+        note()
+        return method(*arguments)
+
+    return noted
+
+
+def test_contexts_of_several_threads_overlap(threads_of_openblas):
+    number, set_number = threads_of_openblas
+    set_number(3)
+    first, second = blas.calling("openblas"), blas.calling("openblas")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert number() == 1
+    second.__exit__(None, None, None)
+    assert number() == 3
+
+
+def test_a_child_process_has_the_threads_of_before(threads_of_openblas):
+    number, set_number = threads_of_openblas
+    set_number(3)
+    blas.one_thread.__enter__()  # by a kernel in a thread that the child does not have
+    blas.one_thread.after_fork()
+    assert number() == 3
+    with blas.one_thread:
+        assert number() == 1
+    assert number() == 3
+
+
+def test_networks_of_other_layers_leave_openblas_as_it_is(threads_of_openblas, monkeypatch):
+    monkeypatch.setattr(blas.OneThread, "__enter__", lambda _: pytest.fail("no product is computed"))
+    trained("compiled", seeded(lambda: lamp.Sequential(lamp.Linear(4, 5), lamp.Linear(5, 3)).double()), None)
+
+
+def test_a_library_that_is_not_here(monkeypatch):
+    monkeypatch.setenv("LAMP_BLAS", "blis")
+    with pytest.raises(lamp.errors.ArgumentError, match=r"LAMP_BLAS(.|\n)*blis"):
+        host()
+
+
+@pytest.mark.parametrize(
+    ("processor", "names"), [("znver3", ["openblas", "mkl"]), ("sapphirerapids", ["mkl", "openblas"])]
+)
+def test_the_faster_one_is_the_default(processor, names, monkeypatch):
+    monkeypatch.delenv("LAMP_BLAS")
+    monkeypatch.setattr("llvmlite.binding.get_host_cpu_name", lambda: processor)
+    assert blas.chosen() == next(name for name in names if name in blas.libraries())
+    alone = {names[1]: blas.Library(blas.MKL, 32, {})}
+    monkeypatch.setattr(blas, "libraries", lambda: alone)
+    assert blas.chosen() == names[1]
+    monkeypatch.setattr(blas, "libraries", dict)
+    assert blas.chosen() == ""

@@ -418,7 +418,7 @@ class RecordedKernel:
     """A kernel of this backend, which `KernelRunner` uses in place of the CPU's."""
 
     made: ClassVar[list[RecordedKernel]] = []
-    products: ClassVar[bool] = False  # whether its machine has matrix products
+    products: ClassVar[str] = ""  # the library of matrix products that its machine has
 
     def __init__(self, spec: KernelSpec, machine: Machine) -> None:
         builder = KernelBuilder(spec, Abacus(products=self.products), RecordedCode)

@@ -6,6 +6,7 @@ The calls of several kernels are written into one table per group, which a compi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 
 import torch
@@ -51,11 +52,13 @@ class CallTable:
 def _run(table: Tensor, whose: Sequence[tuple[KernelState | None, int]]) -> None:
     """Run the calls of some epochs of one group, with the scratch memory of the calling thread."""
     start = 0
-    for kernel_state, rows in whose:
-        if kernel_state is not None:
-            kernel_state.use_scratch(table[:, start : start + rows])
-        start += rows
-    in_turn()(table.data_ptr(), table.shape[0] * table.shape[1])
+    with ExitStack() as contexts:
+        for kernel_state, rows in whose:
+            if kernel_state is not None:
+                kernel_state.use_scratch(table[:, start : start + rows])
+                contexts.enter_context(kernel_state.kernel.calling)
+            start += rows
+        in_turn()(table.data_ptr(), table.shape[0] * table.shape[1])
 
 
 def _copies(source: Tensor, kept: Tensor) -> Tensor:

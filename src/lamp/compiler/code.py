@@ -33,11 +33,11 @@ class Machine(ABC):
     """A machine that kernels are written for.
 
     registers  the number of its vector registers
-    products   whether kernels can call a fast matrix product on it, `Code.matrix_product`
+    products   the library whose fast matrix product kernels call, `Code.matrix_product`; empty if there is none
     """
 
     registers: int
-    products: bool = False
+    products: str = ""
 
     @abstractmethod
     def lanes(self, dtype: torch.dtype) -> int:

@@ -7,11 +7,12 @@ because the machine code is kept on disk.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 from lamp.compiler.arguments import KernelArguments
+from lamp.compiler.backends.cpu import blas
 from lamp.compiler.backends.cpu.kept import Kept, loaded_or_made, machine_code, texts
 from lamp.compiler.backends.cpu.machine_code import MachineCode, assembly_of
 from lamp.compiler.backends.cpu.target import CPU
@@ -20,11 +21,17 @@ from lamp.compiler.tiling import tiled
 
 
 class Kernel:
-    """A compiled KernelSpec; `run` is the function. It keeps no reference to the networks it was compiled for."""
+    """A compiled KernelSpec. It keeps no reference to the networks it was compiled for.
+
+    run      calls the function
+    calling  the context in which the function must be called, where that is done by its address
+    """
 
     def __init__(self, spec: KernelSpec, machine: CPU) -> None:
         self.machine, self.tiling, self.machine_code = machine, tiled(spec, machine), _code_for(spec, machine)
-        self.run = self.machine_code.function("train", len(KernelArguments._fields))
+        self.calling = blas.calling(machine.products if self.tiling.has_products else "")
+        function = self.machine_code.function("train", len(KernelArguments._fields))
+        self.run = partial(_call, self.calling, function) if self.tiling.has_products else function
 
     def llvm_ir(self, spec: KernelSpec) -> str:
         """Its LLVM IR. The text is written anew, because machine code from the disk has none."""
@@ -33,6 +40,11 @@ class Kernel:
     def assembly(self, spec: KernelSpec) -> str:
         """Its assembly for this processor."""
         return assembly_of(self.llvm_ir(spec), self.machine)
+
+
+def _call(calling: AbstractContextManager[None], function: Callable[..., None], *arguments: int) -> None:
+    with calling:
+        function(*arguments)
 
 
 def text_of(spec: KernelSpec, machine: CPU) -> str:

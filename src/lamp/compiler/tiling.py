@@ -137,6 +137,11 @@ class Tiling:
     gradients: int
 
     @property
+    def has_products(self) -> bool:
+        """Whether some stages are computed by the machine's matrix product."""
+        return any(isinstance(rule, Products) for rule in self.heads.values())
+
+    @property
     def phases(self) -> int:
         """Into how many phases the gradients of a step are divided: a phase needs what the one before has stored for
         all parts."""

@@ -48,7 +48,7 @@ class CPUCode(Code):
         self.real_type: ir.Type = ir.FloatType() if dtype is torch.float32 else ir.DoubleType()
         self.vector = ir.VectorType(self.real_type, self.lanes)
         self.integers = ir.VectorType(ir.IntType(8 * dtype.itemsize), self.lanes)
-        self._threads_before: ir.Value | None = None  # how many threads BLAS used before, if the function calls it
+        self._threads_before: ir.Value | None = None  # how many threads MKL used before, if the function calls it
         self._constants: dict[tuple[str, str], ir.Constant] = {}
         self.module = ir.Module()
         self.module.triple = target.triple
@@ -71,7 +71,7 @@ class CPUCode(Code):
 
     def finish(self) -> str:
         if self._threads_before is not None:
-            self.b.call(self.external(blas.THREADS, I32, [I32]), [self._threads_before])
+            self.b.call(self.external(blas.MKL_THREADS, I32, [I32]), [self._threads_before])
         self.b.ret_void()
         return str(self.module)
 
@@ -318,13 +318,14 @@ class CPUCode(Code):
     def matrix_product(
         self, result: Matrix, x: Matrix, y: Matrix, rows: Index, columns: Index, terms: Index, *, add: bool
     ) -> None:
-        """By BLAS, on the calling thread alone."""
-        if self._threads_before is None:
+        """By BLAS, on the calling thread alone: MKL is told so here, OpenBLAS by those who call kernels."""
+        if self._threads_before is None and self.target.products == "mkl":
             with self.b.goto_entry_block():
-                self._threads_before = self.b.call(self.external(blas.THREADS, I32, [I32]), [I32(1)])
+                self._threads_before = self.b.call(self.external(blas.MKL_THREADS, I32, [I32]), [I32(1)])
         blas.write_product(
             self.b,
             self.external,
+            blas.libraries()[self.target.products],
             self.dtype,
             [each.transposed for each in (x, y)],
             [self.whole(size).value for size in (rows, columns, terms)],

@@ -21,14 +21,14 @@ FORCED = "LAMP_VECTOR_BITS"  # an environment variable that asks for narrower ve
 @dataclass(frozen=True)
 class CPU(Machine):
     """A CPU: its LLVM names (triple, cpu, features), the bits of a vector, how many vector registers it has, and
-    whether kernels may call torch's BLAS (`products`)."""
+    the library of matrix products that kernels call (`products`; empty for none)."""
 
     triple: str
     cpu: str
     features: str
     bits: int
     registers: int
-    products: bool = False
+    products: str = ""
 
     def lanes(self, dtype: torch.dtype) -> int:
         """How many numbers of this dtype a vector holds."""
@@ -42,11 +42,11 @@ def host(bits: int | None = None) -> CPU:
     """
     if bits is None and (forced := os.environ.get(FORCED)):
         bits = int(forced) if forced.isdecimal() else 0
-    return _host(bits, bool(blas.addresses()))
+    return _host(bits, blas.chosen())
 
 
 @lru_cache(maxsize=16)
-def _host(bits: int | None, products: bool) -> CPU:
+def _host(bits: int | None, products: str) -> CPU:
     initialise()
     has = llvm.get_host_cpu_features()
     widest = 512 if has.get("avx512f") else 256 if has.get("avx2") else 128
@@ -70,5 +70,8 @@ def initialise() -> None:
     """Initialise LLVM for this CPU, once per process, and tell it where the functions of BLAS and OpenMP are."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    for name, address in (blas.addresses() | openmp.addresses()).items():
+    for library in blas.libraries().values():
+        for name, address in library.addresses.items():
+            llvm.add_symbol(name, address)
+    for name, address in openmp.addresses().items():
         llvm.add_symbol(name, address)
