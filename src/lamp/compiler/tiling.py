@@ -38,7 +38,7 @@ WIDE = 64  # least number of features for which the first layer is computed with
 LARGE, SLIM = 2048, 8
 # Then a chunk has at most PRODUCT_CHUNK columns, and a batch is split into so many parts from so many columns on: each
 # part has its own gradients of all parameters, so it must be large.
-PRODUCT_CHUNK, PRODUCT_COLUMNS = 32, {4: 64, 2: 4, 1: 0}
+PRODUCT_CHUNK, PRODUCT_COLUMNS = 32, {4: 128, 2: 4, 1: 0}
 
 
 def _reads_rows(plan: Plan) -> bool:
@@ -67,6 +67,10 @@ def _heads(plan: Plan, machine: Machine, lanes: int, batch: int) -> dict[Stage, 
         elif rows and stage is plan.stages[1] and inputs >= WIDE:
             heads[stage] = FeatureMajor()
     return heads
+
+
+def _has_products(heads: Mapping[Stage, ChunkRule]) -> bool:
+    return any(isinstance(rule, Products) for rule in heads.values())
 
 
 def _coupling(stage: Stage) -> CouplingRule | None:
@@ -139,7 +143,7 @@ class Tiling:
     @property
     def has_products(self) -> bool:
         """Whether some stages are computed by the machine's matrix product."""
-        return any(isinstance(rule, Products) for rule in self.heads.values())
+        return _has_products(self.heads)
 
     @property
     def phases(self) -> int:
@@ -175,7 +179,7 @@ def tiled(spec: KernelSpec, machine: Machine) -> Tiling:
     work = 3 * plan.multiplications * max(spec.batches)
     heads = _heads(plan, machine, lanes, max(spec.batches)) if one_network else {}
     couplings = {stage: rule for stage in plan.stages if (rule := _coupling(stage)) is not None}
-    products = any(isinstance(rule, Products) for rule in heads.values())
+    products = _has_products(heads)
     parts = 1
     if one_network and (plan.has_windows or couplings):  # their work is large beside the gradients that each part keeps
         parts = next(n for n in (4, 2, 1) if n == 1 or (work >= n * PART and max(vectors) >= n))
