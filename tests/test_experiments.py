@@ -174,7 +174,7 @@ def test_rounding_does_not_decide_the_full_batch_experiment():
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     capability, verdict, mean = ran.stdout.split()
     assert (capability.lower(), verdict) == (other, "met")
-    assert float(mean) > 91
+    assert float(mean) > 89.9
 
 
 def test_reproduce_exits_with_1_where_a_figure_is_missed(tmp_path, capsys, monkeypatch):
