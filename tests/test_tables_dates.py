@@ -260,5 +260,5 @@ def test_every_form_begins_as_dates_do(form):
     parts = {"%Y": "2003", "%y": "03", "%m": "2", "%d": "5", "%b": "feb", "%V": "07", "%u": "3", "%q": "1", "%H": "12"}
     parts["%T"] = "12:30:07"
     text = re.sub("%.", lambda found: parts.get(found[0], "30"), form).lower() if form != dates.COMPACT else "20030205"
-    assert dates.likely([text], [form]) == [form]
-    assert dates.likely([f"wed, {text}"], [form]) == ([form] if form not in (dates.TIME_ALONE, dates.COMPACT) else [])
+    assert dates.likely([text], (form,)) == [form]
+    assert dates.likely([f"wed, {text}"], (form,)) == ([form] if form not in (dates.TIME_ALONE, dates.COMPACT) else [])

@@ -267,3 +267,17 @@ def test_numbers_too_far_for_float32():
     made, _ = fitted(x=[1e-3, 2e-3, 4e-3])
     with pytest.raises(DataError, match="too far"):
         transformed(made, x=[1e39])
+
+
+def test_fields_with_their_default_value_are_left_out_of_the_file():
+    known, _ = fitted(x=[1.5, 2.5, 4.0, 9.0], price=["$1", "$2", "$30", "$4"], word=["a", "b", "a", "b"])
+    saved = known.to_dict()
+    assert [set(each) & {"missing_words", "decimal", "unit", "words"} for each in saved["columns"]] == [
+        set(), {"unit"}, set()]  # fmt: skip
+    assert saved["missing_words"] == known.columns[0].missing_words
+    assert Preprocessing.from_json(known.to_json()).columns == known.columns
+    # a folder of a version in which other words meant missing keeps them, as does one with the words in each column
+    other = Preprocessing.from_dict({**saved, "missing_words": ["9"]})
+    assert {tuple(each.missing_words) for each in other.columns} == {("9",)}
+    every = [{**each, "missing_words": ["8"]} for each in saved["columns"]]
+    assert Preprocessing.from_dict({**saved, "columns": every}).columns[0].missing_words == ["8"]

@@ -214,11 +214,14 @@ def test_the_clock_is_a_guard(monkeypatch):
 
 def test_a_budget_counts_the_columns_of_a_wide_table():
     assert efforts.training_seconds(100, 5_000, 20) == 20
-    assert efforts.training_seconds(3_000, 300, 20) == pytest.approx(20 - (efforts.COLUMN + 300 * efforts.CELL) * 2_900)
+    assert efforts.training_seconds(3_000, 300, 20) == pytest.approx(20 - efforts.COLUMN * 2_900)
+    assert efforts.training_seconds(3, 2_000_000, 20) == pytest.approx(20 - efforts.CELL * 5_000_000)  # few, but long
     assert efforts.training_seconds(3_000, 2_000, 20) < efforts.training_seconds(3_000, 300, 20) < 20
     assert efforts.training_seconds(100_000, 300, 20) == 3
     assert not efforts.remark_on_columns(3_000, 300, 20)
-    assert "100,000 columns take most of the budget of 20 s" in efforts.remark_on_columns(100_000, 300, 20)[0]
+    assert (
+        "100,000 columns of 300 rows take most of the budget of 20 s" in efforts.remark_on_columns(100_000, 300, 20)[0]
+    )
 
 
 def test_an_epoch_counts_what_is_moved_where_there_is_little_to_compute():

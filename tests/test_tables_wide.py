@@ -102,6 +102,23 @@ def test_the_work_grows_with_the_columns(tmp_path, monkeypatch, in_groups):
     assert few["plan"]["columns"] > FEW
 
 
+def test_no_expression_of_polars_is_evaluated_per_column(tmp_path, monkeypatch):
+    calls, collect = Counter(), pl.LazyFrame._collect_eager
+
+    def evaluations(columns):
+        calls.clear()
+        frame = mixed(columns)
+        frame.write_csv(tmp_path / "t.csv")
+        plan_training(Request(tmp_path / "t.csv", "y", seconds=20.0)).preprocessing.transform(frame.drop("y"))
+        return calls.total()
+
+    monkeypatch.setattr(pl.LazyFrame, "_collect_eager", lambda *a, **b: (calls.update([1]), collect(*a, **b))[1])
+    evaluations(FEW)  # what is kept from the first call on
+    few, many = evaluations(FEW), evaluations(FEW + 12 * 50)  # 50 more of each kind
+    assert few > FEW, "it counts"
+    assert many - few < 50, "fewer than the columns of a kind"
+
+
 def test_columns_are_transformed_together_as_alone(monkeypatch):
     frame = mixed(MANY)
     known, reads = Preprocessing().fit(frame, target="y"), Counter()

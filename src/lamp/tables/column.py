@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
 from typing import Any, ClassVar, Literal, NoReturn, Self
 
 import numpy as np
@@ -77,12 +78,21 @@ class Column(ABC):
         return cells.without(strange)
 
     def to_dict(self) -> dict[str, Any]:
-        """The column as a dict for JSON."""
-        return {"name": self.name, "kind": self.kind, **{k: v for k, v in asdict(self).items() if k != "name"}}
+        """The column as a dict for JSON, without the fields that have their default value."""
+        values, defaults = vars(self), _defaults(type(self))
+        changed = {name: each for name, each in values.items() if name not in defaults or each != defaults[name]}
+        return {"name": self.name, "kind": self.kind, **changed}
 
     def _filled(self, missing: int, notes: list[str], what: str) -> None:
         if missing:
             notes.append(f"{self.name}: {counted(missing, 'missing value')}, although training had none: {what}")
+
+
+@cache
+def _defaults(kind: type[Column]) -> dict[str, Any]:
+    """The default values of a kind's fields."""
+    made = {each.name: each.default_factory() for each in fields(kind) if each.default_factory is not MISSING}
+    return made | {each.name: each.default for each in fields(kind) if each.default is not MISSING}
 
 
 def own_missing_words(known: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from lamp.tables.column import (
 from lamp.tables.date_column import DateColumn
 from lamp.tables.decimal_marks import decimal_mark
 from lamp.tables.missing import MISSING_WORDS
-from lamp.tables.numbers import NumberForm
+from lamp.tables.numbers import NumberForm, parts_of
 
 __all__ = ["KINDS", "BooleanColumn", "CategoryColumn", "DateColumn", "LeftOut", "NumberColumn", "frequent"]
 
@@ -154,14 +154,19 @@ class NumberColumn(Column):
         z = (_curved(np.where(gaps, median, x), [each.curve for each in columns]) - mean) / std
         return with_indicators([z], gaps, [each.indicator for each in columns])
 
+    def _without_unit(self, cells: Cells, there: int) -> int:
+        """How many of a column's `there` numbers have no unit."""
+        if not parsing.is_text(cells.dtype):
+            return there
+        parts = cells.read(parts_of, self.decimal)
+        bare = self.form.fits(parts) & (parts.unit == "") & ~cells.missing(self.missing_words)
+        return int(cells.count[bare].sum())
+
     def _remark(self, cells: Cells, there: int, notes: list[str]) -> None:
         """Add remarks on ambiguous text of a form that did not occur in training."""
-        if self.unit and not self.without:
-            bare = there - int(
-                cells.series.str.contains(self.unit, literal=True).sum() if cells.dtype == pl.String else 0
-            )
-            if bare:
-                notes.append(f"{self.name}: {counted(bare, 'value')} without {self.unit} read as in {self.unit}")
+        bare = self._without_unit(cells, there) if self.unit and not self.without else 0
+        if bare:
+            notes.append(f"{self.name}: {counted(bare, 'value')} without {self.unit} read as in {self.unit}")
         if self.open and cells.dtype == pl.String:
             found = decimal_mark(cells)
             if found.doubtful:

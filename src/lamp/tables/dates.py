@@ -25,6 +25,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 PIVOT = 70  # years in two digits: 00 to 69 are 2000 to 2069, 70 to 99 are 1970 to 1999
 DIGIT = re.compile(r"\d")  # part of every date
 LETTER, ANY_DIGIT = re.compile("[a-z]"), str.maketrans("123456789", "0" * 9)
+BETWEEN = "\0"  # words that are changed together
 DIGITS = re.compile(r"\d[-/.]\d{1,2}[-/.]\d")  # part of every date written in digits
 A_FEW = 20  # first values, one of which must match DIGITS
 LOOKED_AT = 200  # first values, by which most forms are ruled out quickly
@@ -109,7 +110,7 @@ OTHERS = [
     "%Y年%m月%d日",
     "%Y년 %m월 %d일",
 ]
-FORMS = [*NUMERIC, *NAMED, *OTHERS, TIME_ALONE, COMPACT]  # if several fit equally many values, the first wins
+FORMS = (*NUMERIC, *NAMED, *OTHERS, TIME_ALONE, COMPACT)  # if several fit equally many values, the first wins
 
 
 @cache
@@ -244,21 +245,28 @@ def days(cells: Cells, form: str, missing: Sequence[str] = MISSING_WORDS) -> Arr
 
 
 # ---- how a column writes its dates -----------------------------------------------------------------------------------
-def likely(words: Sequence[str], forms: Iterable[str] = FORMS) -> list[str]:
+def likely(words: Sequence[str], forms: tuple[str, ...] = FORMS) -> list[str]:
     """The forms that at least half of these words fit.
 
     Words are compared without regard to which digits they hold, so that thousands of dates are a few comparisons.
     """
-    few = [_shape(word) for word in words[:5] if BEGIN.match(word.lower()) and DIGIT.search(word)]
-    begun = [form for form in forms if any(_may_fit(form, shape) for shape in few)]
-    shapes = Counter(map(_shape, words)) if begun else Counter[str]()
+    few = _shapes([word for word in words[:5] if BEGIN.match(word.lower()) and DIGIT.search(word)])
+    begun = _begun(tuple(dict.fromkeys(few)), forms)
+    shapes = Counter(_shapes(words)) if begun else Counter[str]()
     least = LIKELY * len(words)
     return [form for form in begun if sum(shapes[each] for each in shapes if _may_fit(form, each)) >= least]
 
 
-def _shape(word: str) -> str:
-    """A word in lower case, with 0 for each digit."""
-    return word.lower().translate(ANY_DIGIT)
+def _shapes(words: Sequence[str]) -> list[str]:
+    """The words in lower case, with 0 for each digit."""
+    shapes = BETWEEN.join(words).lower().translate(ANY_DIGIT).split(BETWEEN) if words else []  # faster than each alone
+    return shapes if len(shapes) == len(words) else [each.lower().translate(ANY_DIGIT) for each in words]
+
+
+@lru_cache(maxsize=10_000)
+def _begun(shapes: tuple[str, ...], forms: tuple[str, ...]) -> list[str]:
+    """The forms that at least one of these shapes may be."""
+    return [form for form in forms if any(_may_fit(form, shape) for shape in shapes)]
 
 
 @lru_cache(maxsize=100_000)
@@ -305,7 +313,7 @@ def likely_orders(cells: Cells) -> list[str]:
     """The forms that at least half of a column's first rows fit, of those that days and months may be swapped in."""
     if not any(map(DIGITS.search, cells.first(A_FEW))):
         return []
-    forms = cells.once((likely_orders,), lambda: likely(cells.first(LOOKED_AT), NUMERIC))
+    forms = cells.once((likely_orders,), lambda: likely(cells.first(LOOKED_AT), tuple(NUMERIC)))
     return [form for form in forms if form[:2] != "%Y"]
 
 

@@ -43,7 +43,8 @@ EPOCH = 4e-3  # seconds per epoch of a population, in addition to the steps of i
 INPUT = 1.3e-9  # seconds to move an input of a row through memory in an epoch
 CACHED = 1_000_000  # weights of one network that stay in the processor's cache,
 UPDATE = 3e-8  # and seconds to update each further one in a step
-COLUMN, CELL, FREE_COLUMNS = 5e-4, 5e-7, 100  # seconds per column and cell for all but training; free first columns
+COLUMN, FREE_COLUMNS = 8e-4, 100  # seconds per column for all but training, and the first columns, which are free
+CELL, FREE_CELLS = 1e-6, 1_000_000  # the same for cells
 LEAST_TRAINING = 0.15  # least share of the budget that is for training, however many columns there are
 GUARD, GRACE = 2.0, 30.0  # the clock ends a training after GUARD times its budget, or GRACE seconds beyond it
 
@@ -114,17 +115,17 @@ class Effort:
 
 def training_seconds(columns: int, rows: int, seconds: float) -> float:
     """Seconds of a budget that are left for training, once a table of this size is read and preprocessed."""
-    before = (COLUMN + CELL * rows) * max(0, columns - FREE_COLUMNS)
+    before = COLUMN * max(0, columns - FREE_COLUMNS) + CELL * max(0, columns * rows - FREE_CELLS)
     return max(seconds - before, LEAST_TRAINING * seconds)
 
 
 def remark_on_columns(columns: int, rows: int, seconds: float) -> list[str]:
-    """A remark where so many columns leave little of the budget for training."""
+    """A remark where so many columns or rows leave little of the budget for training."""
     if training_seconds(columns, rows, seconds) > LEAST_TRAINING * seconds:
         return []
     return [
-        f"{columns:,} columns take most of the budget of {seconds:g} s before the training begins; with a larger "
-        "--time-budget the search is more thorough"
+        f"{columns:,} columns of {rows:,} rows take most of the budget of {seconds:g} s before the training begins; "
+        "with a larger --time-budget the search is more thorough"
     ]
 
 

@@ -74,6 +74,7 @@ class PreprocessingDocument(TypedDict):
     """preprocessing.json: see `Preprocessing.to_dict`."""
 
     version: int
+    missing_words: NotRequired[list[str]]
     columns: list[ColumnDocument]
     features: list[str]
 

@@ -96,20 +96,20 @@ def decide(
     words = [conventions.cells[name] for name in inputs if name not in asked and name in conventions.cells]
     numbers.read_all(words, lambda cells: conventions.decimal_in(cells.name).value)
     dates.read_all(words, lambda cells: _date_forms(cells, conventions))
-    decisions = []
+    decisions, there = [], dict(zip(frame.columns, frame.get_columns(), strict=True))
     for name in inputs:
         known = (
             {}
             if conventions.missing_in(name) == MISSING_WORDS
             else {"missing_words": list(conventions.missing_in(name))}
         )
-        cells = conventions.cells_of(frame[name])
+        cells = conventions.cells_of(there[name])
         found = _asked(cells, asked[name], conventions) if name in asked else _decide(cells, conventions)
         decisions.append(replace(found, known={**found.known, **known}))
     used = [decision for decision in decisions if decision.kind != "left out"]
     for decision in used:
         if conventions.plain_in(decision.name) is None:
-            _refuse_infinities(conventions.cells_of(frame[decision.name]), decision)
+            _refuse_infinities(conventions.cells_of(there[decision.name]), decision)
     if not used:
         raise DataError(
             "no column is left to learn from",
@@ -122,12 +122,12 @@ def decide(
 
 def typed(frame: pl.DataFrame, decisions: Sequence[Decision], conventions: Conventions) -> pl.DataFrame:
     """The table with text parsed into numbers and dates where its columns hold those."""
-    read = []
+    read, there = [], dict(zip(frame.columns, frame.get_columns(), strict=True))
     for each in decisions:
         if each.kind == "number" and conventions.plain is not None and conventions.plain_in(each.name) is not None:
             read.append(conventions.plain.numbers[each.name])
             continue
-        cells, missing = conventions.cells_of(frame[each.name]), each.known.get("missing_words", MISSING_WORDS)
+        cells, missing = conventions.cells_of(there[each.name]), each.known.get("missing_words", MISSING_WORDS)
         if parsing.is_text(cells.dtype):
             if each.kind == "number":
                 read.append(parsing.numbers(cells, form_of(each), missing))
@@ -233,7 +233,7 @@ def _decide_numbers(
     if low == high:
         return _varying(read.rename(name), decision)
     may_differ = whole and there >= ENOUGH_TO_TELL and high - low + 1 >= there
-    if may_differ and read.n_unique() == there + (there < len(read)):
+    if may_differ and len(np.unique(read.to_numpy())) == there + (there < len(read)):
         if IDENTIFIER.search(name):
             return Decision(name, "left out", "an identifier: every value differs")
         if high - low + 1 == there:

@@ -384,7 +384,8 @@ def _special(cells: Cells, read: Array, numbers: Array) -> dict[str, float]:
     """{text: number} for a few of a column's numbers in a notation that programs do not use."""
     few = np.flatnonzero(read & cells.read(_in_own_notation))
     few = np.concatenate([few[numbers[few] != 0], few[numbers[few] == 0]])[:MOST_SHOWN]  # -0,0 explains nothing
-    return dict(zip(cells.text.gather(few).to_list(), numbers[few].tolist(), strict=True)) if len(few) else {}
+    texts = cells.text.head(int(few.max()) + 1).to_list() if len(few) else []
+    return {texts[k]: float(numbers[k]) for k in few.tolist()}
 
 
 def _example(cells: Cells, which: Array, numbers: Array) -> str:

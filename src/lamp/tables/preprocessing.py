@@ -19,6 +19,7 @@ from lamp.tables.cells import AT_A_TIME, Cells, cells_of
 from lamp.tables.column import Column, Numbers, Unknown
 from lamp.tables.columns import KINDS, LeftOut, NumberColumn
 from lamp.tables.kinds import Decision, listed
+from lamp.tables.missing import MISSING_WORDS
 from lamp.tables.plain import plain_numbers
 from lamp.tables.reading.names import renamed
 
@@ -100,7 +101,6 @@ class Preprocessing:
         frame = _a_frame(frame, "transform")
         frame = renamed(frame, [column.name for column in self.used])
         self._check_columns(frame, notes)
-        frame = self._with_plain_numbers(frame)
         features = len(self.features)
         if 4 * len(frame) * features > MOST_BYTES:
             raise DataError(
@@ -110,8 +110,8 @@ class Preprocessing:
                 fix="take fewer rows, or leave out categories with many words: --kind NAME=drop",
             )
         table = np.empty((len(frame), features), np.float32)
-        there = dict(zip(frame.columns, frame.get_columns(), strict=True))
         used, places = self.used, self.places()
+        there = self._with_plain_numbers(dict(zip(frame.columns, frame.get_columns(), strict=True)))
         cells = cells_of(there[column.name] for column in used)
         said: dict[str, list[str]] = {column.name: [] for column in used}
         try:
@@ -124,12 +124,12 @@ class Preprocessing:
             notes.extend(note for several in said.values() for note in several)  # in the table's order
         return torch.from_numpy(table)
 
-    def _with_plain_numbers(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The table with plain numbers parsed, for all columns at once."""
-        usual = [each for each in self.used if isinstance(each, NumberColumn) and each.reads_plain]
-        frame = frame.with_columns(plain_numbers(frame.select([each.name for each in usual])).numbers)
-        gaps = frame.select([each.name for each in usual]).null_count().row(0, named=True) if usual else {}
-        return frame.cast(dict.fromkeys([name for name, count in gaps.items() if count == len(frame)], pl.Float64))
+    def _with_plain_numbers(self, there: dict[str, pl.Series]) -> dict[str, pl.Series]:
+        """The columns of a table by name, with plain numbers parsed, for all columns at once."""
+        usual = [there[each.name] for each in self.used if isinstance(each, NumberColumn) and each.reads_plain]
+        empty = [each.cast(pl.Float64) for each in usual if each.null_count() == len(each)]
+        read = [*plain_numbers(pl.DataFrame(usual)).numbers.get_columns(), *empty]
+        return there | {each.name: each for each in read}
 
     def _check_columns(self, frame: pl.DataFrame, notes: list[str]) -> None:
         there = set(frame.columns)
@@ -159,6 +159,7 @@ class Preprocessing:
         """The preprocessing as a dict for JSON."""
         return {
             "version": VERSION,
+            "missing_words": list(MISSING_WORDS),  # of columns without words of their own
             "columns": [column.to_dict() for column in self.columns],
             "features": self.features,
         }
@@ -173,7 +174,8 @@ class Preprocessing:
         try:
             if saved["version"] != VERSION:
                 raise ValueError(f"version {saved['version']}")
-            columns = [_column(each) for each in saved["columns"]]
+            usual = saved.get("missing_words", MISSING_WORDS)
+            columns = [_column(each, usual) for each in saved["columns"]]
             made = cls(columns)
             if made.features != saved["features"]:
                 raise ValueError("the columns do not have these features")
@@ -262,6 +264,6 @@ def _refuse_far(column: Column, cells: Cells, far: Numbers) -> NoReturn:
     )
 
 
-def _column(saved: Mapping[str, Any]) -> Column:
-    learned = dict(saved)
+def _column(saved: Mapping[str, Any], missing_words: Sequence[str]) -> Column:
+    learned = {"missing_words": list(missing_words), **saved}
     return KINDS[learned.pop("kind")](**learned)

@@ -139,11 +139,12 @@ def _of_far_values(name: str, read: pl.Series, ends: Mapping[float, str], far: f
 
     far  the least distance that is far
     """
-    found = []
+    found, values = [], (read.drop_nulls() if ends and read.null_count() else read).to_numpy()
     for value, text in ends.items():
-        others, rows = read.filter(read != value), int((read == value).sum())
+        others = values[values != value]
+        rows = len(values) - len(others)
         if len(others) and rows >= max(CODE_ROWS, CODE_SHARE * len(read)):
-            least, most = float(others.min()), float(others.max())  # type: ignore[arg-type]
+            least, most = float(others.min()), float(others.max())
             if min(abs(value - least), abs(value - most)) > max(far, FAR * (most - least)):
                 change = option(name, text, "missing")
                 found.append(f"{text} in {rows:,} rows is far from all others; if it means missing: {change}")
