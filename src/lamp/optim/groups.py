@@ -9,21 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from lamp.errors import ArgumentError, LampError, MissingIndexError, MissingNameError
 from lamp.optim.checks import Range, alike, plain
+from lamp.signatures import SYNONYMS
 from lamp.torch_habits import without_items
-
-SYNONYMS = {
-    "learning_rate": "lr",
-    "eta": "lr",
-    "wd": "weight_decay",
-    "decay": "weight_decay",
-    "l2": "weight_decay",
-    "beta1": "betas",
-    "beta2": "betas",
-    "beta_1": "betas",
-    "beta_2": "betas",
-    "epsilon": "eps",
-}
-
 
 INSTEAD = {  # what users of torch, Keras and optax look for
     **dict.fromkeys(("minimize", "apply_gradients", "apply"), "model.backward(criterion.backward()); optimizer.step()"),
@@ -193,8 +180,7 @@ def unknown(
 ) -> LampError:
     """The error for an unknown name; suggests the name that was probably meant."""
     names = list(known)
-    synonym = SYNONYMS.get(str(name))
-    meant = [synonym] if synonym in names else get_close_matches(str(name), names, 1)
+    meant = [each for each in SYNONYMS.get(str(name), ()) if each in names] or get_close_matches(str(name), names, 1)
     return kind(
         f"{owner} has no {what} {name!r}",
         expected=", ".join(names),
