@@ -143,6 +143,60 @@ def test_a_manifest_that_names_what_is_no_file_of_the_folder(name, folder, monke
     listening.close()
 
 
+@pytest.mark.parametrize("name", ["/dev/zero", "../x", "a\0b", "", "C:x", "\x1b[2Jx", "a\nb", "a\x9bb"], ids=repr)
+def test_a_name_in_a_manifest_that_is_never_read(name, folder):
+    says(folder, {"a": {"bytes": 3, "sha256": "0" * 64}, name: {"bytes": 3, "sha256": "0" * 64}})
+    with pytest.raises(CheckpointError, match=r"names a file (outside the folder|with control characters)"):
+        SealedFolder(folder)
+
+
+@pytest.mark.parametrize("name", ["history.jsonl", ".lamp-lock", "checkpoints"])
+def test_nothing_is_written_through_a_link_in_the_folder_of_a_training(name, tmp_path):
+    """A folder from elsewhere may hold links to the reader's own files."""
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    lamp.fit(**build("callbacks, eager") | {"epochs": 1}, checkpoint=run)
+    if name == "checkpoints":
+        (run / name).rename(outside)
+        before = sorted(each.name for each in outside.iterdir())
+    else:
+        (run / name).unlink(missing_ok=True)
+        outside.write_text("mine")
+    (run / name).symlink_to(outside)
+    with pytest.raises(CheckpointError, match="is a symbolic link") as error:
+        lamp.fit(**build("callbacks, eager") | {"epochs": 2}, checkpoint=run, resume=True)
+    assert str(run / name) in str(error.value)
+    assert str(outside) in str(error.value.got)
+    if name == "checkpoints":
+        assert sorted(each.name for each in outside.iterdir()) == before
+    else:
+        assert outside.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.safetensors", "state.json", "state.safetensors"])
+def test_nothing_is_read_through_a_link_in_a_checkpoint(name, tmp_path):
+    lamp.fit(**build("callbacks, eager") | {"epochs": 1}, checkpoint=tmp_path / "run")
+    saved = lamp.Checkpoint(tmp_path / "run").saved()[-1]
+    (saved / name).rename(tmp_path / name)
+    (saved / name).symlink_to(tmp_path / name)
+    with pytest.raises(CheckpointError, match=r"not a regular file[\s\S]*a symbolic link"):
+        read_checkpoint(saved)
+
+
+def test_errors_show_control_characters_of_a_file_as_escapes(tmp_path):
+    lamp.fit(**build("callbacks, eager") | {"epochs": 1}, checkpoint=tmp_path)
+    saved = lamp.Checkpoint(tmp_path).saved()[-1]
+    manifest = load_json(saved / "manifest.json")
+    (saved / "manifest.json").write_bytes(document({**manifest, "kind": "\x1b[2Jx"}))
+    with pytest.raises(CheckpointError, match="is not a checkpoint") as error:
+        lamp.fit(**build("callbacks, eager"), checkpoint=tmp_path, resume=True)
+    assert "got       \\x1b[2Jx, format" in str(error.value)
+    each = lamp.LampError("\x1b1", expected="\x9b2\n", got=["\x7f3", "\u202e4"], fix="\r5", where="\a6")
+    shown = str(each).splitlines()
+    assert [line.isprintable() for line in shown] == [True] * len(shown)
+    assert shown[0] == "\\x076: \\x1b1"
+    assert shown[-1] == "  fix       \\r5"
+
+
 def test_sizes_are_compared_before_anything_is_read(folder, monkeypatch):
     """A file of 8 TB that takes no room on the disk, and a manifest that says so, or not."""
     os.truncate(folder / "a", 2**43)

@@ -9,6 +9,8 @@ import sys
 import warnings
 from typing import Any
 
+from lamp.printable import printable
+
 UNSAID = object()  # the default of arguments for which None is a value
 PACKAGE = __name__.partition(".")[0]
 
@@ -44,7 +46,7 @@ class LampError(Exception):
         for label, text in (("expected", self.expected), ("got", self.got), ("fix", self.fix)):
             if text is not None:
                 lines.append(f"  {label:<9} {text}")
-        return "\n".join(lines)
+        return printable("\n".join(lines), keep="\n")  # names and files from elsewhere may hold control sequences
 
 
 class ShapeError(LampError, ValueError, RuntimeError):
@@ -150,4 +152,4 @@ def warn_of(text: str, category: type[Warning]) -> None:
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == PACKAGE:
         frame, level = frame.f_back, level + 1
-    warnings.warn(text, category, stacklevel=level)
+    warnings.warn(printable(text, keep="\n"), category, stacklevel=level)

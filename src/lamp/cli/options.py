@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import click
@@ -51,9 +52,8 @@ def make_folder(path: Path) -> Path:
     """Create the folder if needed, and return it. Raises click.BadParameter where nothing can be written into it."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / ".lamp-can-write"
-        probe.touch()
-        probe.unlink()
+        with TemporaryFile(dir=path):
+            pass
     except OSError as error:
         raise click.BadParameter(
             f"cannot write into {path}: {error.strerror}. Choose another folder.", param_hint="--out"

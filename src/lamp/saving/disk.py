@@ -19,7 +19,7 @@ from typing import IO
 
 from lamp.errors import CheckpointError
 from lamp.saving.lock import Lock
-from lamp.saving.paths import saving
+from lamp.saving.paths import linked, saving
 from lamp.values import as_path
 
 PATIENCE = 5.0  # seconds to wait for another process that is between its two renamings
@@ -27,14 +27,18 @@ RENAMING = ".lamp-renaming"  # ending of the lock's name
 PARTIAL, FORMER = ".lamp-partial", ".lamp-former"  # endings of temporary names: still being written; being replaced
 
 
-def write_file(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
+def write_file(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object], *, follow: bool = True) -> None:
     """Write a file atomically; `write(file)` writes its bytes.
+
+    follow  whether the path may be a symbolic link. The file that it points to is then replaced
 
     Raises CheckpointError if the disk is full or the path cannot be written; an earlier file then stays unchanged.
     """
     path = as_path(path)
     with saving(path):
         if path.is_symlink():
+            if not follow:
+                raise linked(path)
             path = path.resolve()
         if path.exists() and not path.is_file():
             raise CheckpointError(

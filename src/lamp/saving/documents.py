@@ -31,13 +31,15 @@ def save_json(path: str | os.PathLike[str], document: Mapping[str, Any]) -> None
     write_file(path, lambda file: file.write(text))
 
 
-def load_json(path: str | os.PathLike[str], hint: Any = Any) -> dict[str, Any]:
+def load_json(path: str | os.PathLike[str], hint: Any = Any, *, follow: bool = True) -> dict[str, Any]:
     """The object that `save_json` wrote, validated against a type hint (see `lamp.saving.schema`).
+
+    follow  whether the path may be a symbolic link
 
     Raises CheckpointError if the file is missing, damaged, not lamp's, or not of that type.
     """
     path = as_path(path)
-    return parse_json(read_file(path, most=MOST_BYTES), path, hint)
+    return parse_json(read_file(path, most=MOST_BYTES, follow=follow), path, hint)
 
 
 def json_bytes(document: Mapping[str, Any], path: str | os.PathLike[str]) -> bytes:

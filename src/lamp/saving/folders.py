@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -57,7 +58,8 @@ class SealedFolder:
 
     Only regular files inside the folder are ever opened, and their sizes are compared before they are read.
 
-    Raises CheckpointError if there is no such folder, and DamagedError for a missing or damaged manifest.
+    Raises CheckpointError if there is no such folder, and DamagedError for a manifest that is missing or damaged, or
+    that names a file outside the folder.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -73,7 +75,9 @@ class SealedFolder:
                     got="a file" if path.exists() else "no file or folder",
                     fix="check the path",
                 )
-        self.manifest = load_json(path / MANIFEST, Manifest)
+        self.manifest = load_json(path / MANIFEST, Manifest, follow=False)
+        for name in self.files:
+            self._check_name(name)
 
     @property
     def files(self) -> dict[str, FileEntry]:
@@ -105,18 +109,24 @@ class SealedFolder:
         for name in self.files:
             self.read(name)
 
-    def _place_of(self, name: str) -> Path:
-        """The path of a file in the manifest. Raises DamagedError if it is outside the folder."""
-        path = self.path / name
+    def _check_name(self, name: str) -> None:
+        """Raise DamagedError if a name is outside the folder, whether or not it is ever read, or is no file's name."""
         forms = (PurePosixPath(name), PureWindowsPath(name))
         apart = any(form.is_absolute() or form.drive or form.root or ".." in form.parts for form in forms)
-        if not name or "\0" in name or apart or path == self.path:
+        has_controls = any(unicodedata.category(letter) == "Cc" for letter in name)
+        if not name or has_controls or apart or self.path / name == self.path:
             raise DamagedError(
-                f"{self.path / MANIFEST} names a file outside the folder",
+                f"{self.path / MANIFEST} names a file outside the folder"
+                if not has_controls
+                else f"{self.path / MANIFEST} names a file with control characters",
                 expected="names of files in the folder",
                 got=repr(name)[:80],
                 fix="lamp did not write this manifest: do not use the folder",
             )
+
+    def _place_of(self, name: str) -> Path:
+        """The path of a file in the manifest. Raises DamagedError if a symbolic link leads to it."""
+        path = self.path / name
         with reading(path):
             if path.parent.resolve() != self.path.resolve() / PurePosixPath(name).parent:
                 raise DamagedError(

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from lamp.errors import CheckpointError, CheckpointWarning
+from lamp.saving.paths import linked
 
 try:
     import fcntl
@@ -37,7 +38,8 @@ class Lock:
     what  the name of what is locked, for errors
     wait  seconds to keep trying
 
-    Raises CheckpointError, which names the holder, while another process or thread holds the lock. Warns with
+    Raises CheckpointError, which names the holder, while another process or thread holds the lock, and for a symbolic
+    link, since writing the holder's name would overwrite the file that it points to. Warns with
     CheckpointWarning if the file system has no locks; then nobody is kept out.
     """
 
@@ -68,7 +70,9 @@ class Lock:
 
     def _try(self) -> bool:
         """Take the lock if nobody holds it, and return whether that worked."""
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        if self.path.is_symlink():  # O_NOFOLLOW refuses it too, but does not exist on Windows
+            raise linked(self.path)
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
             if not _locks(file, self.what):
                 os.close(file)

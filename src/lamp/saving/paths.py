@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,6 +68,16 @@ def _what_is_beside(path: Path) -> str:
         return ", ".join(sorted(each.name for each in path.parent.iterdir())[:SHOWN]) or "an empty folder"
     except OSError as error:
         return error.strerror or str(error)
+
+
+def linked(path: Path) -> CheckpointError:
+    """The error about a symbolic link in a folder of lamp's, through which lamp would write elsewhere."""
+    return CheckpointError(
+        f"{path} is a symbolic link",
+        expected="the folder's own file or folder, or nothing yet",
+        got=f"a link to {os.readlink(path)}",
+        fix="remove the link, and check where the folder comes from",
+    )
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any
 from lamp.errors import ArgumentError, CheckpointError
 from lamp.saving import Lock, saving, sweep, write_file
 from lamp.saving.disk import remove_folder
+from lamp.saving.paths import linked
 from lamp.training.callback import Training
 from lamp.training.checkpoints import CHECKPOINTS, Checkpoint, Saved, moment_of, read_checkpoint, write_checkpoint
 from lamp.training.fingerprint import Fingerprint, changing_fingerprint, compare, fingerprint_of, restore_attributes
@@ -66,6 +67,8 @@ class Checkpointer:
                     got=f"{len(there)} checkpoints, the last {there[-1].name}",
                     fix="resume=True continues it; for a new training choose another folder, or delete this one",
                 )
+            if checkpoints.is_symlink():
+                raise linked(checkpoints)
             checkpoints.mkdir(exist_ok=True)
             sweep(self.folder, f"{HISTORY}*")
             sweep(checkpoints, "epoch-*")
@@ -126,7 +129,7 @@ class Checkpointer:
         """Write the epochs that are done to `history.jsonl`, and open it for more."""
         path = self.folder / HISTORY
         text = "".join(history.line(k) + "\n" for k in range(history.epochs)).encode()
-        write_file(path, lambda file: file.write(text))
+        write_file(path, lambda file: file.write(text), follow=False)
         with saving(path):
             self._lines = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by `close`
 
