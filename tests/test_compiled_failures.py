@@ -11,6 +11,7 @@ import torch
 
 import lamp
 from lamp.errors import ArgumentError, LabelError, NonFiniteError, NonFiniteWarning
+from lamp.formulas import is_zero
 from lamp.training.eager import evaluate
 from tests.cases.compiled import BATCH, close, network, replicas, task, trained
 
@@ -229,6 +230,40 @@ class TwoSteps(lamp.SGD):
         super().step()
 
 
+class FromGroup(lamp.Optimizer):
+    """Takes its numbers from the group, where code would keep them as they were when it was written."""
+
+    def __init__(self, params, lr, decay=0.0):
+        super().__init__(params, {"lr": lr, "decay": decay})
+
+    def coefficients(self, group, step):
+        return {}
+
+    def update(self, parameter, gradient, state, c, group):
+        return parameter - group["lr"] * gradient
+
+
+class FromItself(FromGroup):
+    def update(self, parameter, gradient, state, c, group):
+        return parameter - gradient * self.lr
+
+
+class Zero(FromGroup):
+    def coefficients(self, group, step):
+        return {"lr": group["lr"]}
+
+    def update(self, parameter, gradient, state, c, group):
+        return parameter - c["lr"] * gradient - parameter * group["decay"]
+
+
+class Switch(Zero):
+    """Reads only which terms it has."""
+
+    def update(self, parameter, gradient, state, c, group):
+        moved = parameter - c["lr"] * gradient
+        return moved if is_zero(group["decay"]) and not group["decay"] else moved * 0.5
+
+
 class HalfLoss(lamp.MSELoss):
     def forward(self, output, target):
         return super().forward(output, target) * 0.5
@@ -269,6 +304,9 @@ REFUSED = {
     "Doubled.* has its own backward": lambda: spec(lamp.Linear(3, 4), Doubled()),
     "along the axis of the batch": lambda: spec(lamp.Linear(3, 4), lamp.Softmax(0), lamp.Linear(4, 4)),
     "TwoSteps has its own step": lambda: spec(optimizer=TwoSteps),
+    "FromGroup takes lr from group": lambda: spec(optimizer=FromGroup),
+    "FromItself takes lr from group": lambda: spec(optimizer=FromItself),
+    "Zero takes decay from group": lambda: spec(optimizer=Zero),
     "HalfLoss.* has its own backward": lambda: spec(lamp.Linear(3, 3), criterion=HalfLoss(), data=SQUARES.data()),
     "one number per output": lambda: spec(
         lamp.Linear(3, 3),
@@ -302,6 +340,18 @@ def test_what_cannot_be_compiled_is_told(reason, monkeypatch):
     assert history.engine == "eager"
     assert re.search(reason, history.why)
     assert history.compile_seconds == 0.0
+
+
+def test_a_rule_that_asks_group_only_which_terms_it_has_is_compiled():
+    found = []
+    for engine in ("eager", "compiled"):
+        torch.manual_seed(0)
+        (model, criterion, optimizer, data), named = spec(optimizer=Switch)
+        lamp.fit(
+            model, criterion, optimizer, data, **named, scheduler=lamp.StepLR(optimizer, 1, 0.1), seed=0, engine=engine
+        )
+        found.append(model[0].weight.data)
+    torch.testing.assert_close(*found)
 
 
 class Squares(lamp.Activation):

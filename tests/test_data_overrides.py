@@ -21,6 +21,13 @@ class Half(lamp.Dataset):
         return super().__len__() // 2
 
 
+class Together(lamp.Dataset):
+    """Gives samples to torch's loader all at once."""
+
+    def __getitems__(self, indices):
+        return [(self.inputs[k] * 3.0, self.targets[k]) for k in indices]
+
+
 class Shifted(lamp.Dataset):
     @property
     def tensors(self):
@@ -40,6 +47,18 @@ def test_a_data_sets_own_samples_are_given():
     same(joined(lamp.DataLoader(PlusOne(X, Y), 7)), (X + 1.0, Y))
     same(joined(lamp.DataLoader(Half(X, Y), 7)), (X[:10], Y[:10]))
     same(joined(lamp.DataLoader(Shifted(X, Y), 7)), (X - 5.0, Y))
+    same(joined(lamp.DataLoader(Together(X, Y), 7)), joined(torch.utils.data.DataLoader(Together(X, Y), 7)))
+
+
+@pytest.mark.parametrize(("samples", "got"), [([(X[0], 0)], "1 elements"), (X, "torch.Tensor")])
+def test_samples_that_are_not_a_list_of_as_many_are_told(samples, got):
+    class Wrong(lamp.Dataset):
+        def __getitems__(self, indices):
+            return samples
+
+    with pytest.raises(DataError, match=r"Wrong\.__getitems__") as error:
+        next(iter(lamp.DataLoader(Wrong(X, Y), 7)))
+    assert got in str(error.value)
 
 
 def test_methods_put_into_dataset_hold(monkeypatch):
@@ -48,7 +67,7 @@ def test_methods_put_into_dataset_hold(monkeypatch):
     same(joined(lamp.DataLoader(lamp.Dataset(X, Y), 7)), (X * 2.0, Y))
 
 
-@pytest.mark.parametrize("kind", [PlusOne, Half, Shifted])
+@pytest.mark.parametrize("kind", [PlusOne, Half, Shifted, Together])
 def test_training_takes_them(kind, monkeypatch):
     monkeypatch.setattr("lamp.training.cost_model.Costs.is_worth_compiling", True)
     weights = []

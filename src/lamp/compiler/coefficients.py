@@ -28,6 +28,8 @@ Limits = Mapping[str, Any]  # "clip_norm" and "clip_value", if gradients are cli
 # are computed with it.
 VECTORS = 64
 
+RATE = "lr"  # changes in most trainings, so not even whether it is 0 decides which terms a rule has
+
 # One dict per parameter group, then one for the clipping limits: name -> (steps, 1) or (steps, K), float64.
 Columns = list[dict[str, Tensor]]
 
@@ -36,15 +38,17 @@ def options_of(optimizer: Optimizer) -> tuple[Any, ...]:
     """The options on which the code of an optimizer's rule depends: its switches, which hyperparameters are 0, and
     which have one value per replica."""
 
-    def kind(value: Any) -> Any:
+    def kind(name: str, value: Any) -> Any:
         if isinstance(value, tuple):
-            return tuple(map(kind, value))
+            return tuple(kind(name, each) for each in value)
         if isinstance(value, Tensor):
             return "own"
-        return "0" if is_zero(value) and not isinstance(value, bool) else "one" if isinstance(value, float) else value
+        if name != RATE and is_zero(value) and not isinstance(value, bool):
+            return "0"
+        return "one" if isinstance(value, float) else value
 
     return tuple(
-        (*((name, kind(group[name])) for name in optimizer.defaults), *optimizer.state_names(group))
+        (*((name, kind(name, group[name])) for name in optimizer.defaults), *optimizer.state_names(group))
         for group in optimizer.param_groups
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 from lamp.compiler.arguments import KernelArguments
 from lamp.compiler.code import Code
 from lamp.compiler.formula_calls import call_formula
+from lamp.compiler.hyperparameters import without_numbers
 from lamp.compiler.indices import Index
 from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.lanes import Lane, Mask
@@ -48,7 +49,7 @@ class Updates:
 
     def emit(self, optimizer: Optimizer) -> None:
         """Write the optimizer's rule for all parameter groups, with clipped gradients."""
-        code, spec = self.code, self.spec
+        code, spec, optimizer = self.code, self.spec, without_numbers(optimizer)
         limits = self._coefficients(len(spec.ranges))
         factor = self._clip_factor(limits) if spec.clip_norm else None
         for k, (group, states, ranges) in enumerate(zip(optimizer.param_groups, spec.states, self.ranges, strict=True)):

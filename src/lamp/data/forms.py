@@ -71,7 +71,8 @@ def is_table(data: Any) -> bool:
     not for subclasses of it.
     """
     if isinstance(data, Dataset):
-        return overridden(data, only=("__getitem__", "__len__", "__iter__")) is None
+        own = overridden(data, only=("__getitem__", "__len__", "__iter__")) is not None
+        return not own and getattr(data, "__getitems__", None) is None
     return type(data) is torch.utils.data.TensorDataset
 
 

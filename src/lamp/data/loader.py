@@ -14,11 +14,11 @@ from lamp.data.columns import check_memory, flattened, in_form
 from lamp.data.forms import columns_of, is_table, unknown_form
 from lamp.data.orders import order
 from lamp.data.replica_data import as_indices, check_indices, replica_data_of
-from lamp.errors import ArgumentError
+from lamp.errors import ArgumentError, DataError
 from lamp.signatures import called
 from lamp.state_dict import check_state_of
 from lamp.torch_habits import explains_attributes, missing_attribute, without_items
-from lamp.values import a_switch, integer, natural
+from lamp.values import a_switch, integer, kind_of, natural
 
 GATHERED_BYTES = 4 * 2**20  # bytes of shuffled samples copied at a time: many batches that still fit into the cache
 _WORKERS = "data in memory do not need it; for workers, pass a torch DataLoader to fit"
@@ -49,7 +49,8 @@ class DataLoader:
 
     dataset     (inputs, targets) as a tuple or list of tensors or arrays of equal length. Several inputs come one after
                 another, (a, b, targets), or in a tuple, ((a, b), targets). Or one tensor; a lamp Dataset; or an object
-                with `len` and `[index]` whose items are numbers, arrays, tensors or tuples of these
+                with `len` and `[index]` whose items are numbers, arrays, tensors or tuples of these; if it has
+                `__getitems__`, that is called with the indices of a batch, and returns a list of items
     batch_size  number of samples per batch; the last batch may be smaller
     shuffle     whether every epoch takes the samples in a new random order
     drop_last   whether to leave out a last batch that is smaller
@@ -274,7 +275,22 @@ class DataLoader:
         for start in range(0, stop, self.batch_size):
             end = min(start + self.batch_size, stop)
             chosen = list(range(start, end)) if indices is None else indices[start:end].tolist()
-            yield collate([self.dataset[index] for index in chosen], chosen)
+            yield collate(self._samples(chosen), chosen)
+
+    def _samples(self, chosen: list[int]) -> Sequence[Any]:
+        """These samples of a data set, all at once if it has torch's `__getitems__`."""
+        if getattr(self.dataset, "__getitems__", None) is None:
+            return [self.dataset[index] for index in chosen]
+        samples = self.dataset.__getitems__(chosen)
+        if not isinstance(samples, list | tuple) or len(samples) != len(chosen):
+            several = isinstance(samples, list | tuple)
+            raise DataError(
+                f"{type(self.dataset).__name__}.__getitems__ did not return the samples",
+                expected=f"a list of {len(chosen)} samples, such as (input, target)",
+                got=f"{len(samples)} elements" if several else kind_of(samples),
+                fix="return [self[index] for index in indices]",
+            )
+        return samples
 
     def __repr__(self) -> str:
         options = f"samples={self.samples}, batch_size={self.batch_size}, shuffle={self.shuffle}"

@@ -99,7 +99,7 @@ class Optimizer(StepsInBackward, HyperparametersAsAttributes, metaclass=_Made):
 
         Read from `group` only which terms the formula has (switches, `is_zero`), and take all numbers from `c`.
         Compiled code gets a new `c` for each step, but would keep the numbers of `group` as they were when it was
-        compiled.
+        compiled; so a rule that uses them is left to the eager engine.
         """
 
     def state_names(self, group: Group) -> tuple[str, ...]:
