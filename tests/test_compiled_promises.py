@@ -108,6 +108,34 @@ def test_a_schedule_that_writes_to_the_weights():
     assert "a schedule" in caught.value.got
 
 
+MIDWAY = {  # what a function of every batch changes in the middle of an epoch
+    "the loss": lambda spec: setattr(spec.loss, "label_smoothing", 0.3),
+    "a module": lambda spec: spec.model.__setitem__(1, lamp.Sigmoid()),
+    "a rate of dropout": lambda spec: setattr(spec.model[2], "p", 0.7),
+    "the optimizer's terms": lambda spec: setattr(spec.optimizer, "momentum", 0.9),
+}
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("name", MIDWAY)
+def test_a_schedule_of_every_batch_that_changes_more_than_numbers(name, nested):
+    """The steps that remain of an epoch would not follow, so it is refused, in the first epoch or a later one."""
+    for step in (2, 13):
+        spec = KernelSpec(between=[lamp.Tanh(), lamp.Dropout(0.2)], schedule_per="batch")
+
+        def changing(epoch, spec=spec, step=step):
+            if epoch == step:
+                MIDWAY[name](spec)
+            return 1.0
+
+        make = lamp.optim.MultiplicativeLR if nested else lamp.LambdaLR
+        spec.scheduler = make(spec.optimizer, changing)
+        if nested:
+            spec.scheduler = lamp.optim.ChainedScheduler([spec.scheduler])
+        with pytest.raises(ArgumentError, match="moves after every batch"):
+            spec.run("compiled", 5)
+
+
 class Ends(lamp.Callback):
     """Ends replica 1 after the first epoch."""
 

@@ -63,6 +63,12 @@ def staleness_key(model: Module, criterion: Loss, optimizer: Optimizer | None, n
     return (*written, optimizer, options_of(optimizer), frozen(own_attributes(optimizer)))
 
 
+def key_of_step(model: Module, criterion: Module, optimizer: Optimizer) -> Hashable:
+    """The part of `staleness_key` that is cheap enough to be asked for in each step: all but the classes' methods."""
+    modules = map(of_module, (*model.modules(), *criterion.modules()))
+    return (*modules, options_of(optimizer), frozen(own_attributes(optimizer)))
+
+
 def of_module(module: Module) -> Hashable:
     """The key of a module: its identity, mode and attributes, and the values of a user's formulas."""
     written: list[Hashable] = [module, module.training]

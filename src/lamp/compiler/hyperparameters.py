@@ -51,7 +51,8 @@ class Hyperparameter:
     def __bool__(self) -> bool:
         return self != 0
 
-    __hash__ = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        return self._refuse()
 
 
 for _name in USES:

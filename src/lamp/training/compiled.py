@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lamp.compiler.cache_key import frozen, staleness_key
+from lamp.compiler.cache_key import frozen, key_of_step, staleness_key
 from lamp.compiler.coefficients import options_of
 from lamp.compiler.kernel_runner import KernelRunner
 from lamp.compiler.not_compiled import NotCompiled
@@ -25,7 +25,7 @@ from lamp.training.epochs import CompiledEpoch, Data, Record, losses_of_epochs, 
 from lamp.training.last_good import LastGood
 from lamp.training.measured import Measured
 from lamp.training.metrics import answer_of
-from lamp.training.spec import FitSpec
+from lamp.training.spec import FitSpec, StepSchedule
 from lamp.training.untouched import Untouched
 
 STRETCH = 0.05  # the longest time in seconds that the machine code runs at once, for progress and Ctrl-C
@@ -200,9 +200,24 @@ class CompiledEngine:
         if self.spec.checkpointed and schedule is not None:
             before = schedule.state()
         runner.count(-first)
-        steps, order = self.data.lay_out(runner, advance=None if schedule is None else schedule.advance)
+        steps, order = self.data.lay_out(runner, advance=None if schedule is None else self._advancing(schedule))
         runner.count(first)
         return CompiledEpoch(steps, order, runner.snapshot(), first, head, before)
+
+    def _advancing(self, schedule: StepSchedule) -> Callable[[], None]:
+        """What makes the schedule's step. It raises ArgumentError if a user's schedule changes what the kernels were
+        compiled for, which the steps that remain of the epoch would not follow."""
+        if not self.spec.watch.schedules:
+            return schedule.advance
+        of_spec = self.spec.model, self.spec.criterion, self.spec.optimizer
+        before = key_of_step(*of_spec)
+
+        def advance() -> None:
+            schedule.advance()
+            if key_of_step(*of_spec) != before:
+                raise self.spec.watch.explain_changed_in_epoch()
+
+        return advance
 
     def _finish(self, epoch: CompiledEpoch, begun: float) -> Measurement:
         """The results of the epoch, on the validation data too."""

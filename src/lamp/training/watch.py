@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lamp.errors import ArgumentError
-from lamp.optim import LambdaLR, Schedule
+from lamp.optim import Schedule
 from lamp.overrides import is_lamps, methods, overridden
 from lamp.training.callback import Callback, Training
 from lamp.training.metrics import runs_own_code
@@ -21,6 +21,7 @@ class Watch:
     strangers   whether any user code runs between epochs
     loads       whether a callback may change the weights or the optimizer, so that they are read again after each epoch
     measures    whether a metric is the user's code
+    schedules   whether a schedule is, or calls a function of the user's
     notices     whether such code runs that should leave the model alone, so that its writes must be found
     promising   the names of the callbacks that say they leave the model alone; without any, what else runs
     numbers     whether the optimizer's hyperparameters must be compared too, because epochs are prepared in advance
@@ -35,7 +36,8 @@ class Watch:
         own = [each for each in training.callbacks if not is_lamps(type(each)) or overridden(each) is not None]
         self.measures = any(runs_own_code(metric) for metric in training.metrics.values())
         self.loads = any(callback.needs_model and _may_change(callback) for callback in training.callbacks)
-        self.strangers = bool(own) or self.measures or isinstance(self.scheduler, LambdaLR)
+        self.schedules = _calls_own_code(self.scheduler)
+        self.strangers = bool(own) or self.measures or self.schedules
         self.notices = self.strangers and (self.measures or not self.loads)
         leaving = [type(each).__name__ for each in own if not (each.needs_model and _may_change(each))]
         self.promising = ", ".join(leaving) or "a metric or a schedule"
@@ -55,6 +57,25 @@ class Watch:
             got=f"a change after {by or self.promising} had run",
             fix="make the change in a callback with needs_model and changes_model True, which is the default",
         )
+
+    @staticmethod
+    def explain_changed_in_epoch() -> ArgumentError:
+        """The error for a schedule of every batch that changes what a compiled epoch does not read again."""
+        return ArgumentError(
+            "a schedule that moves after every batch changed the network, the loss or the optimizer's options",
+            expected="a function that changes nothing but the optimizer's numbers, which the next step reads",
+            got="another change in the middle of an epoch, which compiled code would not follow",
+            fix='engine="eager", which reads everything in each step; or a callback that changes it after an epoch',
+        )
+
+
+def _calls_own_code(value: Any) -> bool:
+    """Whether a schedule, or one that it consists of, is of a user's class or calls a user's function."""
+    if isinstance(value, list | tuple):
+        return any(map(_calls_own_code, value))
+    if isinstance(value, Schedule):
+        return not is_lamps(type(value)) or any(map(_calls_own_code, vars(value).values()))
+    return callable(value) and not is_lamps(value)
 
 
 def _may_change(callback: Callback) -> bool:
