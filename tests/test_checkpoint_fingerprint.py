@@ -124,6 +124,12 @@ class Samples(torch.utils.data.Dataset):
         return self.x[k], self.y[k]
 
 
+def frozen(model):
+    """The network with its first layer frozen."""
+    model[0].requires_grad_(False)
+    return model
+
+
 def shifted(row=77, column=1):
     x, y = data()
     x[row, column] = torch.nextafter(x[row, column], torch.tensor(9.0))
@@ -244,6 +250,8 @@ OTHERS = {  # name: two sets of arguments that differ, and what the error names
         {"callbacks": [Remembers(1), Remembers(2)]},
         "Remembers 2.every",
     ),
+    "a frozen layer": ({}, {"model": frozen}, "network.0.weight.requires_grad"),
+    "a layer that is frozen no more": ({"model": frozen}, {}, "network.0.weight.requires_grad"),
     "batch_size": ({}, {"batch_size": 125}, "data"),
     "shuffle": ({}, {"shuffle": False}, "data"),
     "one number": ({}, {"data": shifted()}, "data"),
@@ -302,6 +310,7 @@ def test_every_number_of_every_activation(kind, argument, default, tmp_path):
         (lambda o: lamp.CosineAnnealingLR(o, 7), lambda o: lamp.CosineAnnealingLR(o, 7, eta_min=0.01)),
         (lambda o: lamp.ReduceLROnPlateau(o, patience=3), lambda o: lamp.ReduceLROnPlateau(o, patience=4)),
         (lambda o: lamp.ExponentialLR(o, 0.9), lambda o: lamp.StepLR(o, 1, 0.9)),
+        (lambda o: lamp.LambdaLR(o, lambda t: 0.9**t), lambda o: lamp.LambdaLR(o, lambda t: 0.8**t)),
     ],
 )
 def test_schedules(one, other, tmp_path):
@@ -350,6 +359,24 @@ def test_what_a_callback_has_changed_goes_on_changed(tmp_path):
     lamp.fit(**fresh, checkpoint=tmp_path, resume=True)
     assert fresh["model"][1].p == whole["model"][1].p
     for one, other in zip(whole["model"].parameters(), fresh["model"].parameters(), strict=True):
+        assert torch.equal(one.data, other.data)
+
+
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+def test_what_a_callback_has_unfrozen_goes_on_unfrozen(engine, tmp_path):
+    class Unfreezes(lamp.Callback):
+        def on_epoch(self, training):
+            if training.epoch == 2:
+                training.model.requires_grad_(True)
+
+    make = lambda epochs: training(epochs, model=frozen, callbacks=[Unfreezes()], engine=engine)  # noqa: E731
+    whole = make(5)
+    lamp.fit(**whole)
+    lamp.fit(**make(3), checkpoint=tmp_path)
+    fresh = make(5)
+    lamp.fit(**fresh, checkpoint=tmp_path, resume=True)
+    for one, other in zip(whole["model"].parameters(), fresh["model"].parameters(), strict=True):
+        assert one.requires_grad == other.requires_grad
         assert torch.equal(one.data, other.data)
 
 

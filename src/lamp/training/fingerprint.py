@@ -17,6 +17,7 @@ from lamp.attributes import as_json, attributes_of, digest_of_tensor
 from lamp.data import DataLoader, length_of
 from lamp.errors import CheckpointError
 from lamp.module import Module
+from lamp.parameter import Parameter
 from lamp.saving.trees import pack
 from lamp.training.callback import Callback, Training
 from lamp.training.epoch_metrics import reset_copy
@@ -28,11 +29,15 @@ MOVING = ("hyperparameters", "schedule", "seed")
 
 LARGEST = 2**53  # numbers beyond this are not restored
 
+REQUIRES_GRAD = ".requires_grad"  # ending of the entries that say which parameters are trained
+
 WAYS_OUT = {
     "network": "build the network that was trained; lamp.load(model, path) loads only the weights",
     "hyperparameters": "build the optimizer as it was; to use others, lamp.load the weights and start a new training",
     "schedule": "build the schedule as it was; to use another, lamp.load the weights and start a new training",
     "data": "pass the data that it was trained on; to use others, lamp.load the weights and start a new training",
+    REQUIRES_GRAD: "freeze the parameters that were frozen, and no others; to train others, lamp.load the weights and "
+    "start a new training",
     "seed": "pass the seed it was trained with, or none",
 }
 
@@ -90,11 +95,19 @@ def _attributes(
     found: dict[str, Any] = {}
     for path, thing in _things(training):
         found |= attributes_of(thing, f"{path}.")
+    found |= {f"{path}{REQUIRES_GRAD}": not parameter.frozen for path, parameter in _parameters(training)}
     criterion = training.criterion.state_dict()
     found |= {f"loss.{name}": digest_of_tensor(tensor) for name, tensor in criterion.items()}
     for name, data in (("data", batches), ("validation data", validation)):
         found |= attributes_of(_source(data), f"{name}.", _is_content if tensors else _is_number)
     return found
+
+
+def _parameters(training: Training) -> Iterator[tuple[str, Parameter]]:
+    """The parameters of the network and of the loss, with their paths, such as "network.0.weight"."""
+    for name, module in (("network", training.model), ("loss", training.criterion)):
+        for path, parameter in module.named_parameters():
+            yield f"{name}.{path}", parameter
 
 
 def _source(data: Iterable[Any] | None) -> object:
@@ -159,17 +172,22 @@ def compare(saved: Mapping[str, Any], moved: Mapping[str, Any], now: Fingerprint
 
 
 def _of_another(path: object, name: str, before: Any, after: Any) -> CheckpointError:
+    entry = REQUIRES_GRAD if name.endswith(REQUIRES_GRAD) else name
     return CheckpointError(
         f"{path} belongs to another training, as shown by its {name}",
         expected=str(before),
         got=str(after),
-        fix=WAYS_OUT.get(name, f"pass the same {name} to fit; lamp.load(model, path) loads only the weights"),
+        fix=WAYS_OUT.get(entry, f"pass the same {name} to fit; lamp.load(model, path) loads only the weights"),
     )
 
 
 def restore_attributes(training: Training, saved: Mapping[str, Any], moved: Mapping[str, Any]) -> None:
-    """Restore the numbers among the attributes of modules and loss that had changed during the saved training."""
+    """Restore what had changed during the saved training: numbers of modules and loss, and which parameters train."""
     before, after = saved.get("attributes", {}), moved.get("attributes", {})
+    for path, parameter in _parameters(training):
+        key = path + REQUIRES_GRAD
+        if isinstance(after.get(key), bool) and after[key] != before.get(key):
+            parameter.freeze(not after[key])
     for path, module in _things(training):
         if isinstance(module, Module):
             for name, value in list(vars(module).items()):

@@ -107,8 +107,9 @@ def fit(
                   line per epoch, and the newest checkpoints
     resume        True to continue from the newest checkpoint in that folder, if there is one; or the folder or the
                   checkpoint to continue from. All other arguments must be the same as before, with all their
-                  attributes; only `epochs` may grow. If the newest checkpoint is damaged, the one before it is used,
-                  with a CheckpointWarning
+                  attributes and the same parameters frozen; only `epochs` may grow. Code of your own functions and
+                  classes is not compared. If the newest checkpoint is damaged, the one before it is used, with a
+                  CheckpointWarning
 
     In a population every replica trains as it would alone, and measured values are (K,). All replicas share the data
     (inputs, targets), but each takes the samples in its own order, given by its seed. With seed=s all use the order of

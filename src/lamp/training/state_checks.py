@@ -6,6 +6,7 @@ agree with each other.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor
 
 from lamp.data import DataLoader
+from lamp.errors import CheckpointError
+from lamp.optim import LRScheduler
 from lamp.saving.schema import check
 from lamp.saving.seal import DamagedError, restoring
 from lamp.state import ModelState
@@ -72,8 +75,33 @@ def _check_schedule(saved: Saved, training: Training) -> None:
     _expect(len(taken) == len(groups), saved, "optimizer.taken", f"steps of {len(groups)} groups", taken)
     own = schedule_state(training)["scheduler"]
     _check_alike(own, state["schedule"]["scheduler"], f"{path}: schedule.scheduler")
+    _check_functions_of_schedule(saved, training)
     for name, text in of_schedule(training, state["schedule"]).items():
         _expect(text == state["moved"].get(name), saved, f"schedule ({name})", state["moved"].get(name), text)
+
+
+def _check_functions_of_schedule(saved: Saved, training: Training) -> None:
+    """Raise CheckpointError if the schedule's functions do not give the learning rates that were saved.
+
+    Learning rates of replicas are passed over: those of ended replicas stay as they were when these ended.
+    """
+    scheduler, state = training.scheduler, saved.state["schedule"]["scheduler"]
+    if not isinstance(scheduler, LRScheduler):
+        return
+    twin = copy.copy(scheduler)
+    with restoring(saved.path, "the schedule", ours=False):
+        twin._load(state)
+        now = [twin.lr_at(twin.last_epoch, base, k) for k, base in enumerate(twin.base_lrs)]
+    pairs = zip(state.get("_last_lr", ()), now, strict=False)
+    if not all(before == lr for before, lr in pairs if isinstance(before, float) and isinstance(lr, float)):
+        raise CheckpointError(
+            f"{saved.path} belongs to another training, as shown by its schedule: in epoch {twin.last_epoch} its "
+            "function returns another learning rate",
+            expected=f"lr = {state['_last_lr']}",
+            got=f"lr = {now}",
+            fix="build the schedule as it was, with the same function; to use another, lamp.load the weights and start "
+            "a new training",
+        )
 
 
 def _check_modules(saved: Saved, training: Training) -> None:
