@@ -92,7 +92,7 @@ def test_another_table_may_write_its_durations_otherwise():
     given = pl.DataFrame({"x": ["3:20:00", "0.75 h", "PT45M"], "beside": [0, 7, 7]})
     assert (made.transform(given, notes)[1:] == made.transform(frame[1:2])).all()
     assert notes == []
-    with pytest.raises(DataError, match="'3 kg' in row 1 is not a number") as caught:
+    with pytest.raises(DataError, match="'x' has numbers in kg; training had them in s") as caught:
         made.transform(given.with_columns(x=pl.lit("3 kg")))
     assert "a duration such as 3 h 20 min" in str(caught.value)
 

@@ -1,5 +1,7 @@
 """Predicting with a trained model: kept columns, values and classes that training did not have."""
 
+from datetime import date, timedelta
+
 import numpy as np
 import polars as pl
 import pytest
@@ -156,6 +158,158 @@ def test_another_kind_of_column(classes):
 def test_another_word_for_unknown(classes):
     with pytest.raises(ArgumentError, match="gap"):
         predict(classes, PEOPLE, unknown="gaps")
+
+
+# ---- numbers and dates written in another way ------------------------------------------------------------------------
+SIZES = [f"{36 + k * 29 % 31 / 10 + 0.001:.3f}" for k in range(40)]
+PAID = [f"${1000 + 97 * k:,}.50" for k in range(40)]
+WHEN = [date(2020, 1, 1) + timedelta(days=17 * k) for k in range(40)]
+Y = ["up", "down"] * 20
+WRITTEN = pl.DataFrame({"size": SIZES, "paid": PAID, "day": [f"{each:%d/%m/%Y}" for each in WHEN], "y": Y})
+
+
+@pytest.fixture(scope="module")
+def written():
+    return model_of(WRITTEN, "y", ("down", "up"))
+
+
+def as_comma(texts):
+    """The numbers as a program writes them where "," is the decimal mark."""
+    return [each.translate(str.maketrans(".,", ",.")) for each in texts]
+
+
+def without_cents(texts):
+    return [each.removesuffix(".50") for each in texts]
+
+
+def test_a_table_like_the_training_table_is_read_without_a_word(written):
+    notes = []
+    for part in (WRITTEN, *WRITTEN.iter_slices(1), WRITTEN[5:9]):
+        predict(written, part, notes=notes, unknown="error")
+    assert notes == []
+
+
+@pytest.mark.parametrize(
+    ("name", "texts", "value", "read", "otherwise"),
+    [
+        ("size", as_comma(SIZES), "36,001", "is 36001", "36.001"),
+        ("paid", as_comma(without_cents(PAID)), "$1.097", "is 1.097", "1097"),
+        ("paid", as_comma(PAID), "$1.000,50", "is no number", "1000.5"),
+        ("size", as_comma(f"{float(each):.1f}" for each in SIZES), "36,0", "is no number", "36"),
+    ],
+)
+@pytest.mark.parametrize("unknown", [None, "gap"])
+def test_the_other_decimal_mark_is_refused_until_it_is_named(written, name, texts, value, read, otherwise, unknown):
+    frame = WRITTEN.with_columns(pl.Series(name, texts))
+    with pytest.raises(DataError, match=f"column '{name}' seems to have a decimal comma") as caught:
+        predict(written, frame, unknown=unknown)
+    assert repr(value) in caught.value.got
+    assert read in caught.value.got
+    assert str(caught.value.got).endswith(f"{otherwise} with a decimal comma")
+    assert "--decimal comma" in caught.value.fix
+    assert "gap" not in caught.value.fix
+    notes = []
+    found = predict(written, frame, asked=written.asked(decimal=f"{name}=comma"), notes=notes)
+    points = pl.Series(name, [each.replace(".", "").replace(",", ".") for each in texts])
+    assert found.equals(predict(written, WRITTEN.with_columns(points)))
+    assert notes == []
+
+
+def test_a_decimal_point_after_commas():
+    model = model_of(WRITTEN.with_columns(pl.Series("size", [*as_comma(SIZES[:-1]), "0,5"])), "y", ("down", "up"))
+    with pytest.raises(DataError, match="seems to have a decimal point; training had a decimal comma"):
+        predict(model, WRITTEN)
+    assert len(predict(model, WRITTEN, asked=model.asked(decimal="point"))) == 40
+
+
+def test_thousands_separators_that_training_did_not_have(written):
+    """Alone they are refused, as 1,200 may be 1.2; where some numbers have none they are told; named, they are read."""
+    model = model_of(
+        pl.DataFrame({"x": [f"{k / 4}" for k in range(8000)], "y": ["up", "down"] * 4000}), "y", ("down", "up")
+    )
+    every, few = pl.DataFrame({"x": ["1,200", "1,951"]}), pl.DataFrame({"x": ["1,200", "800", "12"]})
+    with pytest.raises(DataError, match="decimal comma") as caught:
+        predict(model, every)
+    assert "'1,200', which is 1200 with a decimal point, and 1.2" in caught.value.got
+    notes = []
+    predict(model, few, notes=notes)
+    assert notes == [
+        "x: '1,200' is read as 1200, as training had a decimal point, but may mean 1.2 (--decimal x=comma reads it so)"
+    ]
+    named = predict(model, every, asked=model.asked(decimal="x=point"), notes=(said := []))
+    assert named.equals(predict(model, pl.DataFrame({"x": ["1200", "1951"]})))
+    assert said == []
+
+
+def test_a_slip_among_numbers_is_no_other_mark(written):
+    frame = WRITTEN.with_columns(pl.Series("paid", ["$1.000,50", *PAID[1:]]))
+    with pytest.raises(DataError, match="is not a number"):
+        predict(written, frame)
+    assert len(predict(written, frame, unknown="gap")) == 40
+
+
+def test_another_unit_is_named(written):
+    frame = WRITTEN.with_columns(pl.col("paid").str.replace("$", "€", literal=True))
+    with pytest.raises(DataError, match=r"'paid' has numbers in €; training had them in \$") as caught:
+        predict(written, frame)
+    assert "convert the numbers to $" in caught.value.fix
+    assert "gap" not in caught.value.fix
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%d %b %Y", "%d/%m/%y", "%d.%m.%Y", "%Y%m%d"])
+def test_dates_in_another_form_are_read_and_told(written, form):
+    notes = []
+    found = predict(written, WRITTEN.with_columns(day=pl.Series([f"{each:{form}}" for each in WHEN])), notes=notes)
+    assert found.equals(predict(written, WRITTEN))
+    assert len(notes) == 1
+    assert "training had day/month/year" in notes[0]
+    assert f"'{WHEN[0]:{form}}'" in notes[0] or f"'{WHEN[1]:{form}}'" in notes[0]
+
+
+@pytest.mark.parametrize("unknown", [None, "gap"])
+@pytest.mark.parametrize("rows", [40, 3])
+def test_dates_with_the_month_first_are_refused_until_they_are_named(written, unknown, rows):
+    frame = WRITTEN.with_columns(day=pl.Series([f"{each:%m/%d/%Y}" for each in WHEN]))[:rows]
+    with pytest.raises(DataError, match="'day' seems to be written month first") as caught:
+        predict(written, frame, unknown=unknown)
+    assert "'01/18/2020'" in caught.value.got
+    assert str(caught.value.got).endswith("all fit month/day/year")
+    assert "--dates mdy" in caught.value.fix
+    notes = []
+    assert predict(written, frame, asked=written.asked(dates="mdy"), notes=notes).equals(
+        predict(written, WRITTEN[:rows])
+    )
+    assert notes == []
+    with pytest.raises(DataError, match="is not a date"):  # the user says that the order is training's
+        predict(written, frame, asked=written.asked(dates="day=dmy"))
+
+
+def test_options_for_columns_that_they_do_not_concern(written):
+    with pytest.raises(ArgumentError, match="no column 'soze'"):
+        written.asked(decimal="soze=comma")
+    with pytest.raises(ArgumentError, match="unknown value"):
+        written.asked(dates="usual")
+    notes = []
+    predict(written, WRITTEN, asked=written.asked("day=comma", "size=dmy"), notes=notes)
+    assert len(notes) == 2
+    assert "'day' holds no numbers" in notes[0] + notes[1]
+
+
+def test_the_target_with_the_other_decimal_mark(numbers):
+    frame = PRICES.with_columns(pl.col("close").map_elements(lambda x: f"{x + 0.25:.2f}", pl.String))
+    comma = frame.with_columns(pl.Series("close", as_comma(frame["close"])))
+    with pytest.raises(DataError, match="'close' seems to have a decimal comma"):
+        evaluate(numbers, comma)
+    measured = evaluate(numbers, comma, asked=numbers.asked(decimal="comma"))
+    assert measured.estimates == evaluate(numbers, frame).estimates
+
+
+def test_older_folders_do_not_know_whether_thousands_were_separated(written):
+    saved = written.preprocessing.to_dict()
+    assert [each.get("grouped") for each in saved["columns"]] == [None, True, None]
+    del saved["grouped"]
+    made = type(written.preprocessing).from_dict(saved)
+    assert [each.grouped for each in made.columns[:2]] == [True, True]
 
 
 # ---- evaluate --------------------------------------------------------------------------------------------------------

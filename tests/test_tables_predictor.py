@@ -118,6 +118,19 @@ def test_new_words_are_told_or_taken_for_gaps(model):
         model.predict([row], unknown="guess")
 
 
+def test_numbers_and_dates_written_in_another_way(model):
+    """Options for one column, or several; what `read` has read as text is read by them."""
+    frame = people().drop("y").with_columns(pl.format("{},5", pl.col("age").cast(pl.Int64)).alias("age"))
+    us = frame.with_columns(pl.col("since").str.to_date().dt.strftime("%m/%d/%Y"))
+    expected = model.predict(people().drop("y").with_columns(pl.col("age") + 0.5))
+    assert model.predict(us.to_dicts(), decimal="comma", dates=["since=mdy"], notes=(notes := [])).equals(expected)
+    assert notes == []
+    with pytest.raises(DataError, match="'age' seems to have a decimal comma"):
+        model.predict(us, dates="mdy")
+    with pytest.raises(ArgumentError, match="no column 'ago'"):
+        model.predict(us, decimal="ago=comma")
+
+
 def test_sixteen_threads_predict_what_one_does(model):
     """Different rows at the same time, with and without gaps, of two models."""
     other = lamp.tables.predictor.TablePredictor(of_groups(prices(), "close"))

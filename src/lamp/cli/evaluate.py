@@ -10,7 +10,7 @@ import click
 
 from lamp.cli import terminal
 from lamp.cli.options import SEED
-from lamp.cli.table_options import TABLE, TableCommand, printing, reading, unknown
+from lamp.cli.table_options import TABLE, TableCommand, forms, printing, reading, unknown
 
 if TYPE_CHECKING:
     from lamp.tables.column import Unknown
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @click.argument("table", type=TABLE)
 @reading
 @unknown
+@forms("as in training")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the bootstrap.")
 @printing
 def evaluate(
@@ -31,6 +32,8 @@ def evaluate(
     table: Path,
     reading: Mapping[str, Any],
     unknown: Unknown | None,
+    decimal: tuple[str, ...],
+    dates: tuple[str, ...],
     seed: int,
     as_json: bool,
     quiet: bool,
@@ -46,10 +49,11 @@ def evaluate(
     from lamp.tables.folder import load_model, load_reading
 
     model = load_model(folder)
+    asked = model.asked(decimal, dates)
     notes: list[str] = []
     with show.notes_before_errors(notes, quiet):
         frame = read_with(table, ReadOptions.of(**reading), load_reading(folder), notes=notes, as_text=True)
-        measured = measure(model, frame, seed=seed, unknown=unknown)
+        measured = measure(model, frame, seed=seed, unknown=unknown, asked=asked)
     if not quiet:
         show.notes([*notes, *measured.notes])
     if as_json:

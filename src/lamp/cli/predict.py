@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lamp.cli import terminal
-from lamp.cli.table_options import TABLE, TableCommand, reading, unknown
+from lamp.cli.table_options import TABLE, TableCommand, forms, reading, unknown
 from lamp.printable import as_utf8
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ TEXT_TABLES = (".csv", ".tsv", ".tab", ".txt")
 @click.argument("table", type=TABLE)
 @reading
 @unknown
+@forms("as in training")
 @click.option(
     "--keep",
     multiple=True,
@@ -50,6 +51,8 @@ def predict(
     table: Path,
     reading: Mapping[str, Any],
     unknown: Unknown | None,
+    decimal: tuple[str, ...],
+    dates: tuple[str, ...],
     keep: tuple[str, ...],
     prefix: str,
     escape_formulas: bool,
@@ -83,10 +86,11 @@ def predict(
     from lamp.tables.predict import predict as work
 
     model = load_model(folder)
+    asked = model.asked(decimal, dates)
     notes: list[str] = []
     with show.notes_before_errors(notes, quiet):
         frame = read_with(table, ReadOptions.of(**reading), load_reading(folder), notes=notes, as_text=True)
-        predicted = work(model, frame, keep=keep, prefix=prefix, unknown=unknown, notes=notes)
+        predicted = work(model, frame, keep=keep, prefix=prefix, unknown=unknown, asked=asked, notes=notes)
         predicted = for_csv(predicted, escape_formulas=escape_formulas) if is_csv else for_types(predicted, frame, keep)
     if not quiet:
         show.notes(notes)

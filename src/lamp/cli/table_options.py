@@ -105,24 +105,37 @@ def reading(command: Command) -> Command:
     return read
 
 
+def forms(default: str) -> Callable[[Command], Command]:
+    """Add --decimal and --dates: how a table writes its numbers and dates; by default, as `default` says."""
+
+    def with_forms(command: Command) -> Command:
+        for option in (
+            click.option(
+                "--dates",
+                multiple=True,
+                type=as_utf8,
+                metavar="ORDER",
+                help="The order of day, month and year in dates written in digits: dmy, mdy, ymd or ydm, for all "
+                f"columns or as COLUMN=ORDER  [default: {default}]",
+            ),
+            click.option(
+                "--decimal",
+                multiple=True,
+                type=as_utf8,
+                metavar="MARK",
+                help=f"The decimal mark, point or comma, for all columns or as COLUMN=MARK  [default: {default}]",
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return with_forms
+
+
 def written(command: Command) -> Command:
     """Add --missing, --decimal and --dates: how a table writes its values."""
     for option in (
-        click.option(
-            "--dates",
-            multiple=True,
-            type=as_utf8,
-            metavar="ORDER",
-            help="The order of day, month and year in dates written in digits: dmy, mdy, ymd or ydm, for all columns "
-            "or as COLUMN=ORDER  [default: detected]",
-        ),
-        click.option(
-            "--decimal",
-            multiple=True,
-            type=as_utf8,
-            metavar="MARK",
-            help="The decimal mark, '.' or ',', for all columns or as COLUMN=MARK  [default: detected]",
-        ),
+        forms("detected"),
         click.option(
             "--missing",
             multiple=True,

@@ -53,6 +53,7 @@ class NumberColumn(Column):
     decimal, unit, zeros, scales  how the text writes numbers: see NumberForm
     without    whether training had numbers without the unit
     open       whether training did not show which mark is the decimal one, so that 1,020 is ambiguous
+    grouped    whether some numbers in training had thousands separators
     low, high  the smallest and the largest number in training
     """
 
@@ -71,6 +72,7 @@ class NumberColumn(Column):
     scales: bool = False
     without: bool = True
     open: bool = False
+    grouped: bool = False
 
     @property
     def reads_plain(self) -> bool:
@@ -119,7 +121,8 @@ class NumberColumn(Column):
 
     @classmethod
     def _unfitted(cls, name: str, known: Mapping[str, Any]) -> Self:
-        form = {key: known[key] for key in ("decimal", "unit", "zeros", "scales", "without", "open") if key in known}
+        about_form = ("decimal", "unit", "zeros", "scales", "without", "open", "grouped")
+        form = {key: known[key] for key in about_form if key in known}
         return cls(name, 0.0, 0.0, 1.0, False, 0.0, 0.0, **form, **own_missing_words(known))
 
     def read(self, column: pl.Series | Cells) -> pl.Series:

@@ -24,7 +24,7 @@ def decimal_mark(column: pl.Series | Cells) -> Found:
     cells = Cells.of(column)
     if example := _point(cells):
         return Found(".", "proven", example)
-    marked = cells.read(_has_mark)
+    marked = cells.read(has_mark)
     rows = cells.count[marked].sum()
     if not rows:
         return Found(".")
@@ -43,9 +43,20 @@ def decimal_mark(column: pl.Series | Cells) -> Found:
 
 def read_all(columns: Iterable[Cells]) -> None:
     """Read many columns together with either decimal mark, where `decimal_mark` will ask for it."""
-    several = [cells for cells in columns if not _point(cells) and cells.read(_has_mark).any()]
+    several = [cells for cells in columns if not _point(cells) and cells.read(has_mark).any()]
     for mark in OTHER:
         read_together(several, parts_of, mark)
+
+
+def read_marked(columns: Iterable[Cells], mark: str) -> None:
+    """Read the columns that contain a point or a comma together, with this decimal mark."""
+    read_together([cells for cells in columns if cells.read(has_mark).any()], parts_of, mark)
+
+
+def grouped(cells: Cells, mark: str) -> Array:
+    """(m,) booleans: which texts are numbers with thousands separators, if this is their decimal mark."""
+    has_separator: Array = cells.read(_contains, OTHER[mark]) & cells.read(parts_of, mark).numeric
+    return has_separator
 
 
 def _point(cells: Cells) -> str:
@@ -93,6 +104,10 @@ def _by_the_others(cells: Cells, found: Found) -> Found:
     return found
 
 
-def _has_mark(text: pl.Series) -> Array:
+def has_mark(text: pl.Series) -> Array:
     """(m,) booleans: which texts contain a point or a comma."""
     return text.str.contains_any([".", ","]).to_numpy()
+
+
+def _contains(text: pl.Series, mark: str) -> Array:
+    return text.str.contains(mark, literal=True).to_numpy()

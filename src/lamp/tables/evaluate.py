@@ -11,9 +11,10 @@ from torch import Tensor
 
 from lamp.errors import DataError
 from lamp.printable import counted
-from lamp.tables import metrics, parsing, remarks, targets
+from lamp.tables import another_table, metrics, parsing, remarks, targets
 from lamp.tables.cells import Cells
 from lamp.tables.column import Unknown
+from lamp.tables.conventions import Conventions
 from lamp.tables.kinds import listed
 from lamp.tables.metrics import Estimates
 from lamp.tables.model import Prediction, TableModel
@@ -34,20 +35,29 @@ class Measured:
         return {"rows": self.rows, "metrics": metrics, "notes": self.notes}
 
 
-def evaluate(model: TableModel, frame: pl.DataFrame, *, seed: int = 0, unknown: Unknown | None = None) -> Measured:
+def evaluate(
+    model: TableModel,
+    frame: pl.DataFrame,
+    *,
+    seed: int = 0,
+    unknown: Unknown | None = None,
+    asked: Conventions | None = None,
+) -> Measured:
     """The metrics of a model on a table; rows without a target are left out.
 
     unknown  what to do with values that were not in training: see Preprocessing.transform. In the target, a class that
              was not in training counts as wrong, unless unknown is "error"; rows in which a numeric target is not a
              number are refused, or left out if unknown is "gap"
+    asked    how this table writes numbers and dates: see TableModel.asked
 
     Raises ArgumentError for a table without the target's column, and DataError if no row has a usable target, for
     refused values, and as Preprocessing.transform does.
     """
-    target = model.target
+    target, notes = model.target, list[str]()
     column = targets.find(frame, target.name)
+    if not target.is_classes:
+        target = another_table.target_as_written(target, column, asked or Conventions())
     there = targets.there(column, target.missing_words)
-    notes = []
     if not there.any():
         raise DataError(
             f"the target {target.name!r} is missing in every row",
@@ -68,7 +78,7 @@ def evaluate(model: TableModel, frame: pl.DataFrame, *, seed: int = 0, unknown: 
         truth, classes = target.encode(frame[target.name]), 0
     else:
         truth, classes = _with_new_classes(target, frame[target.name], new, notes)
-    prediction = model.predict(frame, notes, unknown)
+    prediction = model.predict(frame, notes, unknown, asked)
     if classes:  # new classes have probability 0
         p = torch.cat([prediction.mean, prediction.mean.new_zeros(len(frame), classes)], 1)
         prediction = Prediction(p, prediction.spread)

@@ -75,6 +75,7 @@ class PreprocessingDocument(TypedDict):
 
     version: int
     missing_words: NotRequired[list[str]]
+    grouped: NotRequired[bool]
     columns: list[ColumnDocument]
     features: list[str]
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from lamp.errors import ArgumentError, DataError
 from lamp.printable import shortened
-from lamp.tables import dates, durations, numbers, parsing, plain, remarks
+from lamp.tables import dates, decimal_marks, durations, numbers, parsing, plain, remarks
 from lamp.tables.cells import Cells
 from lamp.tables.columns import MOST_LEVELS, frequent
 from lamp.tables.conventions import Conventions
@@ -172,7 +172,7 @@ def _asked(cells: Cells, kind: str, conventions: Conventions) -> Decision:
         decimal = conventions.decimal_in(name)
         seen = numbers.seen(cells, decimal.value, missing, asked=True)
         read, why = seen.rows, remarks.of_numbers(name, decimal, seen)
-        known = _of_form(seen)
+        known = {**_of_form(seen), "grouped": bool(decimal_marks.grouped(cells, decimal.value).any())}
     elif kind == "date" and (parsing.is_text(dtype) or dtype.is_integer()):
         order = conventions.dates_in(name)
         form, read = dates.best(cells, missing, order.value) or (None, 0)
@@ -283,6 +283,7 @@ def _decide_text(cells: Cells, conventions: Conventions) -> Decision:
     numeric = _half_are_numbers(cells, conventions)
     seen = numbers.seen(cells, decimal.value, missing) if numeric else numbers.nothing(cells)
     known = {"decimal": decimal.value, "open": not decimal.known}
+    known |= {"grouped": bool(decimal_marks.grouped(cells, decimal.value).any())} if numeric else {}
     if seen.are_plain:
         read, why = parsing.numbers(cells, seen.form, missing), remarks.of_numbers(name, decimal, seen)
         return _decide_numbers(cells, read, Decision(name, "number", why, known, bool(why)), missing)

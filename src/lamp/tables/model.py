@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from lamp.errors import DataError, StateDictError
 from lamp.studies.calibration import of_all_members, weighted
 from lamp.tables import metrics, prediction_intervals
 from lamp.tables.column import Unknown
+from lamp.tables.conventions import Conventions
 from lamp.tables.groups import Group, weights_of
 from lamp.tables.metrics import Estimates
 from lamp.tables.prediction_intervals import PredictionIntervals, within
@@ -80,14 +81,30 @@ class TableModel:
 
     # ---- predictions -------------------------------------------------------------------------------------------------
     def predict(
-        self, frame: pl.DataFrame, notes: list[str] | None = None, unknown: Unknown | None = None
+        self,
+        frame: pl.DataFrame,
+        notes: list[str] | None = None,
+        unknown: Unknown | None = None,
+        asked: Conventions | None = None,
     ) -> Prediction:
         """Predictions for the rows of a table.
 
-        notes and unknown are those of Preprocessing.transform, whose errors this raises too.
+        notes, unknown and asked are those of Preprocessing.transform, whose errors this raises too.
         """
         inputs = frame.drop(self.target.name, strict=False)
-        return self.of_inputs(self.preprocessing.transform(inputs, notes, unknown))
+        return self.of_inputs(self.preprocessing.transform(inputs, notes, unknown, asked))
+
+    def asked(self, decimal: str | Sequence[str] = (), dates: str | Sequence[str] = ()) -> Conventions:
+        """What the user says of another table, each "VALUE" for all columns or "COLUMN=VALUE" for one.
+
+        decimal  the decimal mark: "point" or ".", "comma" or ","
+        dates    the order of day, month and year: "dmy", "mdy", "ymd" or "ydm"
+
+        Raises ArgumentError for an unknown column or value.
+        """
+        given = ([each] if isinstance(each, str) else each for each in (decimal, dates))
+        names = [column.name for column in self.preprocessing.columns]
+        return Conventions.asked([*names, self.target.name], (), *given)
 
     def of_inputs(self, x: Tensor) -> Prediction:
         """Predictions for rows that are preprocessed already, (n, features)."""

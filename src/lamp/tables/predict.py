@@ -8,6 +8,7 @@ import polars as pl
 
 from lamp.errors import ArgumentError, DataError
 from lamp.tables.column import Unknown
+from lamp.tables.conventions import Conventions
 from lamp.tables.kinds import listed, no_column
 from lamp.tables.model import TableModel
 from lamp.tables.parsing import is_text
@@ -25,12 +26,14 @@ def predict(
     keep: Sequence[str] = (),
     prefix: str = "",
     unknown: Unknown | None = None,
+    asked: Conventions | None = None,
     notes: list[str] | None = None,
 ) -> pl.DataFrame:
     """A table with the columns to keep, unchanged, and the model's predictions for each row, in order.
 
     prefix   text before the names of the predicted columns
     unknown  what to do with values that were not in training: see Preprocessing.transform
+    asked    how this table writes numbers and dates: see TableModel.asked
     notes    a list to which remarks are added
 
     Raises ArgumentError for a column to keep that is missing or has the name of a predicted one, and DataError as
@@ -51,7 +54,7 @@ def predict(
             got=", ".join(f"--keep {name}" for name in both[:5]),
             fix="--prefix predicted_ puts predicted_ before the names of the predicted columns",
         )
-    predicted = model.table_of(model.predict(frame, notes, unknown)).rename(names)
+    predicted = model.table_of(model.predict(frame, notes, unknown, asked)).rename(names)
     return frame.select(keep).hstack(predicted) if keep else predicted
 
 

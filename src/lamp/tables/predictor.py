@@ -42,22 +42,35 @@ class TablePredictor:
         """
         return read_with(path, ReadOptions(), self.reading, notes=notes, as_text=True)
 
-    def predict(self, rows: Any, *, unknown: Unknown | None = None, notes: list[str] | None = None) -> Any:
+    def predict(
+        self,
+        rows: Any,
+        *,
+        unknown: Unknown | None = None,
+        decimal: str | Sequence[str] = (),
+        dates: str | Sequence[str] = (),
+        notes: list[str] | None = None,
+    ) -> Any:
         """The predictions for rows, in order: the columns that `lamp predict` writes.
 
         rows     a polars or pandas table, a dict {column: values}, or a list with a dict {column: value} per row; None,
                  NaN and an empty text are missing values. Columns that training did not have are not used
         unknown  what to do with words that were not in training, and with values that do not fit their column (a word
                  among numbers): "gap" takes both for missing, "error" refuses both, None refuses only the latter
+        decimal  the decimal mark in text, "point" or "comma", or "COLUMN=comma" for one column; by default training's
+        dates    the order of days, months and years in text, "dmy", "mdy", "ymd" or "ydm", or "COLUMN=mdy" for one
+                 column; by default training's
         notes    a list to which remarks are added, such as on new words; without one, they are warnings
 
         Returns a polars table, or a pandas table with the same index if `rows` is one.
 
-        Raises DTypeError for rows of another type, ArgumentError for another value of `unknown`, and DataError for
-        missing columns and refused values.
+        Raises DTypeError for rows of another type, ArgumentError for other values of `unknown`, `decimal` and `dates`,
+        and DataError for missing columns, for refused values, and for columns that seem to have another decimal mark,
+        unit or order of dates than training.
         """
         remarks: list[str] = [] if notes is None else notes
-        predicted = predict(self.model, _as_polars(rows, self.columns), unknown=unknown, notes=remarks)
+        frame, asked = _as_polars(rows, self.columns), self.model.asked(decimal, dates)
+        predicted = predict(self.model, frame, unknown=unknown, asked=asked, notes=remarks)
         if notes is None:
             for remark in remarks:
                 warn_of(remark, UserWarning)

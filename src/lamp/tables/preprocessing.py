@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, DataError, DTypeError
-from lamp.tables import kinds
+from lamp.tables import another_table, kinds, remarks
 from lamp.tables.cells import AT_A_TIME, Cells, cells_of
 from lamp.tables.column import Column, Numbers, Unknown
 from lamp.tables.columns import KINDS, LeftOut, NumberColumn
+from lamp.tables.conventions import Conventions
 from lamp.tables.kinds import Decision, listed
 from lamp.tables.missing import MISSING_WORDS
 from lamp.tables.plain import plain_numbers
@@ -81,14 +82,23 @@ class Preprocessing:
             start += len(column.features)
         return found
 
-    def transform(self, frame: pl.DataFrame, notes: list[str] | None = None, unknown: Unknown | None = None) -> Tensor:
+    def transform(
+        self,
+        frame: pl.DataFrame,
+        notes: list[str] | None = None,
+        unknown: Unknown | None = None,
+        asked: Conventions | None = None,
+    ) -> Tensor:
         """The table as a tensor (n, features) float32.
 
         notes    a list to which remarks are added, such as on new words and on columns that are not needed
         unknown  what to do with words that were not in training, and with values that do not fit their column (a word
                  among numbers): "gap" takes both for missing, "error" refuses both, None refuses only the latter
+        asked    the decimal marks and the order of dates that the user stated for this table; by default those of
+                 training, where the table's cells do not show others
 
-        Raises ArgumentError for another value of `unknown`, and DataError for missing columns and refused values.
+        Raises ArgumentError for another value of `unknown`, and DataError for missing columns, for refused values, and
+        for columns that seem to have another decimal mark, unit or order of dates than training.
         """
         if unknown not in (None, *UNKNOWN):
             raise ArgumentError(
@@ -110,11 +120,14 @@ class Preprocessing:
                 fix="take fewer rows, or leave out categories with many words: --kind NAME=drop",
             )
         table = np.empty((len(frame), features), np.float32)
-        used, places = self.used, self.places()
-        there = self._with_plain_numbers(dict(zip(frame.columns, frame.get_columns(), strict=True)))
+        asked = asked or Conventions()
+        used, places = another_table.with_decimal(self.used, asked), self.places()
+        notes += remarks.of_unused_forms(asked, {column.name: column.kind for column in used})
+        there = _with_plain_numbers(used, dict(zip(frame.columns, frame.get_columns(), strict=True)))
         cells = cells_of(there[column.name] for column in used)
         said: dict[str, list[str]] = {column.name: [] for column in used}
         try:
+            used = another_table.as_written(used, cells, asked, unknown, said)
             for _, some in _together([type(column) for column in used], len(frame)):
                 columns = [used[k] for k in some]
                 names = [column.name for column in columns]
@@ -123,13 +136,6 @@ class Preprocessing:
         finally:
             notes.extend(note for several in said.values() for note in several)  # in the table's order
         return torch.from_numpy(table)
-
-    def _with_plain_numbers(self, there: dict[str, pl.Series]) -> dict[str, pl.Series]:
-        """The columns of a table by name, with plain numbers parsed, for all columns at once."""
-        usual = [there[each.name] for each in self.used if isinstance(each, NumberColumn) and each.reads_plain]
-        empty = [each.cast(pl.Float64) for each in usual if each.null_count() == len(each)]
-        read = [*plain_numbers(pl.DataFrame(usual)).numbers.get_columns(), *empty]
-        return there | {each.name: each for each in read}
 
     def _check_columns(self, frame: pl.DataFrame, notes: list[str]) -> None:
         there = set(frame.columns)
@@ -160,6 +166,7 @@ class Preprocessing:
         return {
             "version": VERSION,
             "missing_words": list(MISSING_WORDS),  # of columns without words of their own
+            "grouped": False,  # of columns of numbers that do not say so; older files do not know it
             "columns": [column.to_dict() for column in self.columns],
             "features": self.features,
         }
@@ -175,7 +182,8 @@ class Preprocessing:
             if saved["version"] != VERSION:
                 raise ValueError(f"version {saved['version']}")
             usual = saved.get("missing_words", MISSING_WORDS)
-            columns = [_column(each, usual) for each in saved["columns"]]
+            grouped = bool(saved.get("grouped", True))
+            columns = [_column(each, usual, grouped) for each in saved["columns"]]
             made = cls(columns)
             if made.features != saved["features"]:
                 raise ValueError("the columns do not have these features")
@@ -217,6 +225,14 @@ def _a_frame(frame: Any, what: str) -> pl.DataFrame:
         if kind.__module__.startswith("pandas")
         else "lamp.tables.read_table(path), or polars.DataFrame(...)",
     )
+
+
+def _with_plain_numbers(used: Sequence[Column], there: dict[str, pl.Series]) -> dict[str, pl.Series]:
+    """The columns of a table by name, with plain numbers parsed, for all columns at once."""
+    usual = [there[each.name] for each in used if isinstance(each, NumberColumn) and each.reads_plain]
+    empty = [each.cast(pl.Float64) for each in usual if each.null_count() == len(each)]
+    read = [*plain_numbers(pl.DataFrame(usual)).numbers.get_columns(), *empty]
+    return there | {each.name: each for each in read}
 
 
 def _together(kinds: Sequence[type[Column]], rows: int) -> Iterator[tuple[type[Column], list[int]]]:
@@ -264,6 +280,9 @@ def _refuse_far(column: Column, cells: Cells, far: Numbers) -> NoReturn:
     )
 
 
-def _column(saved: Mapping[str, Any], missing_words: Sequence[str]) -> Column:
-    learned = {"missing_words": list(missing_words), **saved}
-    return KINDS[learned.pop("kind")](**learned)
+def _column(saved: Mapping[str, Any], missing_words: Sequence[str], grouped: bool) -> Column:
+    kind = KINDS[saved["kind"]]
+    usual = {"grouped": grouped} if kind is NumberColumn else {}
+    learned = {"missing_words": list(missing_words), **usual, **saved}
+    del learned["kind"]
+    return kind(**learned)
