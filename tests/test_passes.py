@@ -479,3 +479,71 @@ def test_an_input_of_inference_mode_is_taken_as_it_is():
         dy = torch.randn(5, 2)
     model(x)
     assert model.backward(dy).shape == (5, 3)
+
+
+PRODUCTS = {
+    "scaled": lambda gradient: gradient * 0.5,
+    "divided": lambda gradient: gradient / 4,
+    "cloned": lambda gradient: gradient.clone(),
+    "clamped": lambda gradient: gradient.clamp(-1, 1),
+    "chosen": lambda gradient: torch.where(gradient.isfinite(), gradient, 0.0),
+}
+
+
+@pytest.mark.parametrize("made", PRODUCTS)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_is_computed_from_an_earlier_gradient_is_not_the_later_outputs(made, when, batches):
+    """Nobody keeps the outputs, as in the README's loop, so nothing but the loss knows of the first one."""
+    model, loss, ((x, y), (other, _), _) = network(), lamp.CrossEntropyLoss(), batches
+    loss(model(x), y)
+    gradient = PRODUCTS[made](loss.backward()) if when == "before" else None
+    lamp.accuracy(model(other), y)
+    with pytest.raises(lamp.BackwardError, match=r"(?s)waiting for a backward.*earlier output.*lamp\.evaluating"):
+        model.backward(PRODUCTS[made](loss.backward()) if gradient is None else gradient)
+    assert all(not p.grad.any() for p in model.parameters())
+
+
+def test_the_sum_of_two_outputs_gradients(batches):
+    model, one, two, ((x, y), (other, _), _) = network(), lamp.CrossEntropyLoss(), lamp.CrossEntropyLoss(), batches
+    one(model(x), y)
+    two(model(other), y)
+    with pytest.raises(lamp.BackwardError, match=r"(?s)waiting for a backward.*or from several"):
+        model.backward(one.backward() + two.backward())
+
+
+@pytest.mark.parametrize("made", PRODUCTS)
+def test_what_is_computed_from_the_latest_gradient(made, batches):
+    """A forward before, the same input again, a step that was left out, and the next step are in nobody's way."""
+    model, loss, ((x, y), (other, y_other), _) = network(), lamp.CrossEntropyLoss(), batches
+
+    def expected(x, y):
+        peer = lamp.to_torch(model)
+        output = peer(x)
+        (gradient,) = torch.autograd.grad(torch.nn.functional.cross_entropy(output, y), output, retain_graph=True)
+        return torch.autograd.grad(output, list(peer.parameters()), PRODUCTS[made](gradient))
+
+    lamp.accuracy(model(other), y)
+    loss(model(x), y)
+    lamp.accuracy(model(x), y)
+    model.backward(PRODUCTS[made](loss.backward()))
+    same(model, expected(x, y))
+    for inputs, targets, left_out in ((other, y_other, True), (x, y, False), (other, y_other, False)):
+        model.zero_grad()
+        loss(model(inputs), targets)
+        gradient = loss.backward()
+        if not left_out:
+            model.backward(PRODUCTS[made](gradient))
+            same(model, expected(inputs, targets))
+
+
+def test_two_scaled_losses_one_after_the_other(batches):
+    """The second forward is there before the first backward, as for a critic; a factor is the loss's argument."""
+    model, one, two, ((x, y), (other, _), _) = network(), lamp.CrossEntropyLoss(), lamp.CrossEntropyLoss(), batches
+    expected = [0.5 * (a + b) for a, b in zip(right(model, x, y), right(model, other, y), strict=True)]
+    one(model(x), y), two(model(other), y)
+    with pytest.raises(lamp.BackwardError, match=r"criterion\.backward\(torch\.tensor"):
+        model.backward(0.5 * one.backward())
+    one(model(x), y), two(model(other), y)
+    model.backward(one.backward(torch.tensor(0.5, dtype=D)))
+    model.backward(two.backward(torch.tensor(0.5, dtype=D)))
+    same(model, expected)

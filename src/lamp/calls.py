@@ -17,9 +17,10 @@ from lamp.in_place import changed_output, check_unchanged, note
 from lamp.loss_value import LossValue, tell_of_further
 from lamp.no_autograd import quick
 from lamp.parameter import FlatBuffer
-from lamp.passes import Participant, Pass, Unmarked, mark, numbers, pass_of, running
+from lamp.passes import Participant, Pass, mark, numbers, pass_of, running
 from lamp.paths import blame, say_where
 from lamp.trees import is_packed, leaves, with_data
+from lamp.unmarked import Unmarked
 from lamp.which_pass import pass_for
 
 ABSENT: Any = object()  # the default of an argument that was not passed
@@ -221,6 +222,7 @@ def backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]
                     tell_of_further(through, grad_outputs)
                 running.through = through
             through.consumed, through.inputs, through.kept = True, (), None
+            through.take_back()
         through.stepping = running.stepping
         try:
             with quick():
@@ -276,6 +278,7 @@ def _marked(gradient: Any, module: Participant, given: tuple[Any, ...], through:
             raise changed_output(source.root)
         if not given:
             gradient.__dict__["backward"] = source  # the usual case: the gradient of a loss of a marked output
+            source.hand_out()
             return gradient
         source.further = None  # the loss's backward was given a factor
     of_first = isinstance(x, tuple | list) and (module.gives_loss or len(inputs) == 1)
@@ -298,7 +301,10 @@ def _with_sources(gradient: Any, x: Any, through: Pass, given: tuple[Any, ...]) 
         parts = [_with_sources(part, each, through, given) for part, each in pairs]
         return parts if isinstance(gradient, list) else tuple(parts)
     source = pass_of(x)
-    return gradient if source is None or source is through else _with_mark(gradient, source, given)
+    if source is None or source is through:
+        return gradient
+    source.hand_out()
+    return _with_mark(gradient, source, given)
 
 
 def _with_mark(gradient: Any, source: Pass | Unmarked, given: tuple[Any, ...]) -> Any:

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from lamp.axes import replicas_of
 from lamp.errors import BackwardError
 from lamp.in_place import Counts, Watched, changed_memory, versions_of
+from lamp.marks import Mark
 from lamp.paths import describe
-from lamp.trees import is_packed, leaves
+from lamp.trees import is_packed
 from lamp.values import a_switch
 
 numbers = itertools.count(1)
@@ -61,7 +61,7 @@ class Again:
             return self.module._bare_forward(self.input)
 
 
-class Pass:
+class Pass(Mark):
     """One outermost forward of `root`, with a stack of remembered values per module, until a backward consumes it.
 
     It is freed with its output, or at the next forward of its root: modules inside refer to it weakly.
@@ -84,17 +84,22 @@ class Pass:
     stepping    called with each module after its backward, and the pass (see lamp.optim.in_backward)
     again       a tensor that only the next module gets, and how to compute it again (see `Pass.offer`)
     dropped     the number of the first pass of this root that had no backward, since the root's last backward
+    alike       the number of the first of the passes in a row, up to this one, that have the same inputs
+    handed      gradients of outputs of this root that were handed out and not used yet: for each the number of its
+                pass, and when that was. What is computed from such a gradient has no mark
     """
 
     __slots__ = (
         "__weakref__",
         "again",
+        "alike",
         "consumed",
         "counts",
         "dropped",
         "evaluating",
         "further",
         "guarded",
+        "handed",
         "inputs",
         "kept",
         "made",
@@ -112,6 +117,8 @@ class Pass:
 
     def __init__(self, root: Participant, number: int = 0, inputs: tuple[Any, ...] = ()) -> None:
         self.root, self.number, self.inputs = root, number, inputs
+        self.alike = number
+        self.handed: tuple[tuple[int, int], ...] = ()
         self.memory: dict[Participant, list[tuple[Any, int | None]]] = {}
         self.evaluating = self.consumed = self.guarded = False
         self.version = self.rest = self.made = self.dropped = 0
@@ -171,13 +178,30 @@ class Pass:
 
     def follow(self, last: Pass) -> None:
         """Keep note of the root's last pass, which may still get a backward."""
+        self.handed = last.handed
         if not last.consumed:
             self.dropped = last.dropped or (last.number if last.memory else 0)
+            if self.repeats(last):
+                self.alike = last.alike
         if last.awaits:
             self.others = last.others if last.others is not None else weakref.WeakSet()
             self.others.add(last)
         elif last.others:
             self.others = last.others
+
+    def hand_out(self) -> None:
+        """Note that a gradient of its output is handed out. Gradients of earlier outputs that were handed out before
+        its forward are forgotten: a loop that leaves out a step goes on like this."""
+        last = self.root._through
+        if type(last) is Pass:
+            now = self.number, next(numbers)
+            last.handed = (*(each for each in last.handed if each[0] != self.number < each[1]), now)
+
+    def take_back(self) -> None:
+        """Note that a gradient of its output has been used."""
+        last = self.root._through
+        if type(last) is Pass and last.handed:
+            last.handed = tuple(each for each in last.handed if each[0] != self.number)
 
     def __call__(self, *_: Any, **__: Any) -> None:
         """Answer a call of `tensor.backward()` on an output of this pass: raises BackwardError, with what to call."""
@@ -191,63 +215,12 @@ class Pass:
             else "model.backward(gradient of the output); after a network that ends in its loss, model.backward()",
         )
 
-    def __deepcopy__(self, memo: Any) -> Pass:
-        return self  # a copy of an output belongs to the same pass
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return set, ()  # a saved tensor belongs to no pass
-
-
-class Unmarked:
-    """What the gradient of an input that is no output is marked with: until the user does something to it, it is the
-    gradient of that input and of nothing else.
-
-    through  the pass that its backward went through
-    input    the input
-    """
-
-    __slots__ = ("input", "through")
-
-    def __init__(self, through: Pass, input: Any) -> None:
-        self.through, self.input = through, input
-
-    @property
-    def name(self) -> str:
-        """The class of the module whose input it was."""
-        return type(self.through.root).__name__
-
-    @property
-    def averages(self) -> bool:
-        """Whether that is a loss which took a mean over its whole input, with no axis of replicas."""
-        marked = any(replicas_of(each) is not None for _, each in leaves(self.input))
-        return not marked and getattr(self.through.root, "reduction", "") not in ("sum", "none")
-
-    @property
-    def size(self) -> int:
-        """The number of elements of its input; of several inputs, of the first."""
-        return next((each.numel() for _, each in leaves(self.input)), 0)
-
-    def __call__(self, *_: Any, **__: Any) -> None:
-        """Answer a call of `tensor.backward()` on the gradient."""
-        raise BackwardError(
-            f"this tensor is the gradient that {self.name}.backward() returned",
-            expected="a call of a module's backward",
-            got="backward() called on a tensor",
-            fix="model.backward(criterion.backward())",
-        )
-
-    def __deepcopy__(self, memo: Any) -> Unmarked:
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return set, ()  # as for a Pass
-
 
 class _Running(threading.local):
     through: Pass | None = None  # the pass that is running in this thread, if any
     evaluating = False  # whether this thread is within `evaluating()`, whatever the modules' own modes
     asked: Pass | None = None  # the pass for a backward without a marked gradient (see `backward_from`)
-    unmarked: Unmarked | None = None  # of the last loss whose input was not marked
+    unmarked: Any = None  # the `Unmarked` of the last loss whose input was not marked
     stepping: Stepping = ()  # what the passes of backwards in this thread get as `stepping`
 
 
@@ -334,10 +307,10 @@ class Participant:
             what, expected="one forward before each backward", got="no remembered value that is still unused", fix=fix
         )
 
-    def check_unmarked(self, gradients: tuple[Any, ...], loss: Unmarked | None) -> None:
+    def check_unmarked(self, gradients: tuple[Any, ...], loss: Any) -> None:
         """Raise if these unmarked gradients cannot belong to this module; populations override it.
 
-        loss  the last loss whose gradient could not be marked, if its backward came right before
+        loss  the `Unmarked` of the last loss whose gradient could not be marked, if its backward came right before
         """
 
 
@@ -382,7 +355,7 @@ def pass_of(value: Any) -> Pass | None:
     return mark if type(mark) is Pass else None
 
 
-def mark(value: Any, through: Pass | Unmarked) -> None:
+def mark(value: Any, through: Mark) -> None:
     """Mark a tensor, or each tensor in a tuple or list, with this pass."""
     if isinstance(value, Tensor):
         value.__dict__["backward"] = through  # takes half the time of setting an attribute

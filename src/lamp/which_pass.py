@@ -11,9 +11,12 @@ from torch import Tensor
 
 from lamp.errors import BackwardError
 from lamp.in_place import is_same
-from lamp.passes import Participant, Pass, Unmarked, latest, pass_of, running
+from lamp.passes import Participant, Pass, latest, pass_of, running
 from lamp.paths import describe
 from lamp.trees import leaves
+from lamp.unmarked import Unmarked
+
+FACTOR = "; a factor may be an argument, criterion.backward(torch.tensor(0.5)): its result keeps the mark of its output"
 
 
 def pass_for(module: Participant, gradients: tuple[Any, ...]) -> Pass:
@@ -60,6 +63,8 @@ def _for_unmarked(module: Participant, gradients: tuple[Any, ...]) -> Pass:
         raise _of_another_tensor(module, of_input)
     if loss is not None and through.dropped and through.dropped < loss.through.number < through.number:
         raise _ambiguous(module, 2, "a gradient from a loss of an earlier output, whose forward it does not name")
+    if loss is None and any(number < through.alike for number, _ in through.handed) and _have_no_mark(gradients):
+        raise _ambiguous(module, 2, "what was computed from the gradient of an earlier output, or from several", FACTOR)
     if not earlier or (through.consumed and through.fits(gradients)) or (not through.memory and not module.training):
         return through
     if len(earlier) + through.awaits > 1:
@@ -69,6 +74,10 @@ def _for_unmarked(module: Participant, gradients: tuple[Any, ...]) -> Pass:
 
 def _mark_of(value: Any) -> Any:
     return getattr(value, "backward", None)
+
+
+def _have_no_mark(gradients: tuple[Any, ...]) -> bool:
+    return bool(gradients) and all(type(_mark_of(each)) not in (Pass, Unmarked) for each in gradients)
 
 
 def _is_known(unmarked: Unmarked) -> bool:
@@ -118,13 +127,13 @@ def _passes_of_parts(module: Participant, through: Pass) -> list[Pass]:
     return found
 
 
-def _ambiguous(module: Participant, count: int, got: str) -> BackwardError:
+def _ambiguous(module: Participant, count: int, got: str, else_fix: str = "") -> BackwardError:
     return BackwardError(
         f"{count} forwards of {describe(module)} are waiting for a backward, and it is not clear which one this is",
         expected="one forward before each backward, or a gradient that comes straight from a loss of the output",
         got=got,
         fix="call backward before the next forward; for measurements use lamp.evaluate, lamp.predict or `with "
-        "lamp.evaluating():`, and keep loss.item() or output.clone() instead of the tensors themselves",
+        "lamp.evaluating():`, and keep loss.item() or output.clone() instead of the tensors themselves" + else_fix,
         where=describe(module),
     )
 

@@ -176,6 +176,10 @@ def is_within(number: Any, low: float, high: float) -> bool:
     return all(low <= each <= high for each in numbers)
 
 
+def _is_factor(dloss: tuple[Any, ...]) -> bool:
+    return len(dloss) == 1 and type(dloss[0]) in (int, float)
+
+
 def explain_dloss(
     dloss: tuple[Any, ...], shape: torch.Size | None, dtype: torch.dtype, replicas: int | None = None
 ) -> LampError:
@@ -190,7 +194,7 @@ def explain_dloss(
             "the gradient of a mean or a sum is one number" + ("" if replicas is None else " per replica"),
             expected=f"criterion.backward(), or one tensor {one} to multiply the gradient by",
             got=" and ".join(got),
-            fix="criterion.backward()",
+            fix=f"criterion.backward(torch.tensor({float(dloss[0])}))" if _is_factor(dloss) else "criterion.backward()",
         )
     return ShapeError(
         'the backward of a loss with reduction="none" needs a gradient, one number for each value of the loss',

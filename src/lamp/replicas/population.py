@@ -21,7 +21,7 @@ from lamp.errors import ArgumentError, ShapeError
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Sequential
-from lamp.passes import Unmarked, latest
+from lamp.passes import latest
 from lamp.replicas.placing import listed_networks, place_as
 from lamp.replicas.selecting import network_of, of_fixed_size, replicate, rows_among
 from lamp.replicas.shared_attributes import check_copyable, check_same_modules, copy_attributes, is_copyable
@@ -32,6 +32,7 @@ from lamp.signatures import called
 from lamp.state import ModelState, copied_extras, state_members
 from lamp.state_dict import IncompatibleKeys
 from lamp.trees import leaves, mapped
+from lamp.unmarked import Unmarked
 from lamp.values import integer, kind_of, natural, several
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lamp.axes import replicas_of
 from lamp.errors import BackwardError, ShapeError
-from lamp.passes import Unmarked
+from lamp.unmarked import Unmarked
 
 
 def check_unmarked_gradients(replicas: int, gradients: tuple[Any, ...], loss: Unmarked | None) -> None:
