@@ -198,7 +198,10 @@ def test_every_pass_prints():
 def test_what_is_not_compiled_is_told(network, reason):
     model = network()
     data = torch.randn(8, 6), torch.randn(8, 4)
-    with pytest.raises(lamp.ArgumentError, match="compiled engine cannot") as error:
+    with (
+        pytest.warns(lamp.TrainingWarning, match="along the first axis"),
+        pytest.raises(lamp.ArgumentError, match="compiled engine cannot") as error,
+    ):
         lamp.fit(model, lamp.MSELoss(), lamp.SGD(model.parameters(), lr=0.1), data, epochs=1, engine="compiled")
     assert reason in error.value.got
 

@@ -263,3 +263,67 @@ class TestStarts:
     def test_own_parameters_are_drawn_from_the_seeds(self):
         weights = lamp.population(network(Fits()), range(3)).network[2].w.data
         assert not torch.equal(weights[0], weights[1])
+
+
+class CentredByBatch(lamp.Module):
+    """In training it is right; in eval mode a mean for each unit meets the replicas' axis."""
+
+    def __init__(self, units):
+        self.mean = lamp.Buffer(torch.zeros(units))
+
+    def forward(self, x):
+        if not self.training:
+            return x - self.mean.data
+        mean = x.mean(-2, keepdim=True)
+        self.mean.data.mul_(0.9).add_(0.1 * mean.squeeze(-2))
+        self.remember(x)
+        return x - mean
+
+    def backward(self, dy):
+        self.recall()
+        return dy - dy.mean(-2, keepdim=True)
+
+
+def test_what_a_module_computes_in_eval_mode_is_compared():
+    model = lamp.Sequential(lamp.Linear(2, 8), CentredByBatch(8), lamp.Linear(8, 2))
+    population = lamp.population(model, range(20))
+    with pytest.raises(lamp.ArgumentError, match=r"(?s)mixes replicas.*CentredByBatch|CentredByBatch.*mixes replicas"):
+        population(torch.randn(20, 2))
+
+
+class FromTheMean(lamp.Loss):
+    """The squared distance to the target, of outputs without their mean over an axis."""
+
+    axis = 0
+
+    def value(self, output, target):
+        return (output - output.mean(self.axis, keepdim=True) - target) ** 2
+
+    def derivative(self, output, target):
+        return 2 * (output - output.mean(self.axis, keepdim=True) - target)
+
+
+@pytest.mark.parametrize("name", ["value", "derivative", "takes_replicas", "axis"])
+def test_a_loss_of_the_users_gives_each_replica_its_own(name):
+    class Right(FromTheMean):
+        axis = -2
+
+    class WrongDerivative(Right):
+        def derivative(self, output, target):
+            return FromTheMean.derivative(FromTheMean(), output, target)
+
+    class Unchecked(FromTheMean):
+        takes_replicas = True
+
+    kind = {"value": FromTheMean, "derivative": WrongDerivative, "takes_replicas": Unchecked, "axis": Right}[name]
+    population = lamp.population(lamp.Linear(2, 3), range(4))
+    loss, x, y = kind(), torch.randn(6, 2), torch.randn(6, 3)
+    if name in ("takes_replicas", "axis"):
+        losses = loss(population(x), y)
+        assert losses.shape == (4,)
+        if name == "axis":
+            alone = torch.stack([kind()(lamp.predict(population[k], x), y) for k in range(4)])
+            torch.testing.assert_close(torch.Tensor(losses), alone)
+        return
+    with pytest.raises(lamp.ArgumentError, match=rf"(?s)mixes replicas.*another {name} for replica 0"):
+        loss(population(x), y)

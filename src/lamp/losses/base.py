@@ -15,6 +15,7 @@ from torch import Tensor
 from lamp.axes import column, replicas_of, sums
 from lamp.errors import ArgumentError, DTypeError, LampError, NonFiniteError, NotTraceable
 from lamp.formulas import Number, constant, scalar
+from lamp.losses.by_replica import check_replicas, needs_check
 from lamp.losses.checks import Limits, as_number, explain_dloss, explain_non_finite, explain_number, explain_pair
 from lamp.module import Module
 from lamp.overrides import is_lamps
@@ -57,6 +58,7 @@ class Loss(Module):
 
     reduction: str = "mean"  # also where a subclass does not call super().__init__()
     gives_loss: ClassVar[bool] = True
+    _agrees = False  # whether a user's formulas were found to give each replica its own loss
     _guards = False  # the check of the whole network's input and output covers what it remembers
     reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
     by_formulas: ClassVar[bool] = True  # whether `value` and `derivative` are all of it, as the compiler needs
@@ -149,6 +151,9 @@ class Loss(Module):
             loss, dvalue = self.reduce(value, divisor, 1.0, replicas)
         except (AttributeError, TypeError):
             raise explain_formula(self, "value", value) from None
+        if replicas is not None and not self._agrees and needs_check(self):
+            check_replicas(self, input, target, value)
+            self._agrees = True
         loss.divisor = divisor  # type: ignore[attr-defined]  # for means of several batches
         # On a GPU this would wait for the device at each step; there `fit` checks all losses of an epoch together.
         if replicas is None and dvalue is not None and loss.is_cpu and not math.isfinite(loss.item()):

@@ -126,16 +126,11 @@ def check_in_population(
             for network, rows in zip(networks, given, strict=True)
         ]
         trial = _Trial(together.network, paths, names)
-        try:
-            trial.run(stacked, random_outputs, [each.dy for each in alone])
-        except RAISED as error:
-            message = error.what if isinstance(error, LampError) else str(error).strip().split("\n")[0]
-            path = trial.running[-1] if trial.running else paths[0]
-            raise _difference(single, path, f"{type(error).__name__}: {message[:160]}") from None
-        _compare(single, trial, alone)
+        trial.compare(single, stacked, alone, random_outputs)
         if not random_outputs:
             _compare_gradients(single, together, networks, paths)
             _compare_buffers(single, together, networks, paths)
+            _compare_in_eval_mode(single, trial, networks, given, stacked)
 
 
 @dataclass
@@ -151,7 +146,7 @@ class _Trial:
     """One run of a network, forward and backward, that records in order what the watched modules return."""
 
     def __init__(self, network: Module, paths: Sequence[str], names: Sequence[str]) -> None:
-        self.network, self.names = network, names
+        self.network, self.paths, self.names = network, paths, names
         self.seen: list[_Seen] = []
         self.running: list[str] = []  # the watched modules whose methods are running, outermost first
         self.dy: Any = None
@@ -201,6 +196,18 @@ class _Trial:
                 self.running.clear()
         return self
 
+    def compare(
+        self, single: Module, inputs: Sequence[Any], alone: Sequence[_Trial], forward_alone: bool = False
+    ) -> None:
+        """Run a population of the networks that ran alone. Raises ArgumentError where it computes something else."""
+        try:
+            self.run(inputs, forward_alone, [each.dy for each in alone])
+        except RAISED as error:
+            message = error.what if isinstance(error, LampError) else str(error).strip().split("\n")[0]
+            path = self.running[-1] if self.running else self.paths[0]
+            raise _difference(single, path, f"{type(error).__name__}: {message[:160]}") from None
+        _compare(single, self, alone)
+
 
 def _compare(single: Module, together: _Trial, alone: Sequence[_Trial]) -> None:
     """Raise ArgumentError if a module returned something else for replica k than in network k."""
@@ -219,6 +226,19 @@ def _compare(single: Module, together: _Trial, alone: Sequence[_Trial]) -> None:
                 if not _near(own, of_all[k]):
                     off = (own.double() - of_all[k].double()).abs().max().item()
                     raise _difference(single, seen.path, f"its {seen.what} is off by {off:.3g} in replica {k}")
+
+
+def _compare_in_eval_mode(
+    single: Module, together: _Trial, networks: Sequence[Module], given: Sequence[Any], stacked: Sequence[Any]
+) -> None:
+    """The same for the forward alone in eval mode, where a module may compute something else."""
+    paths, names = together.paths, together.names
+    try:
+        alone = [_Trial(network, paths, names).run(rows, True) for network, rows in zip(networks, given, strict=True)]
+    except RAISED:  # it does not work alone either
+        return
+    trial = _Trial(together.network, paths, names)
+    trial.compare(single, stacked, alone, forward_alone=True)
 
 
 def _compare_gradients(single: Module, together: Module, networks: Sequence[Module], paths: Sequence[str]) -> None:

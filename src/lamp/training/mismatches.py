@@ -180,9 +180,9 @@ def warn_of_unread(network: Module) -> None:
                     "Fix: module.requires_grad_(False).",
                     TrainingWarning,
                 )
-        for name, meant in SYNONYMS.items():
-            option = next((each for each in meant if each in own), None)
-            if name in own and option is not None and not hasattr(type(module), name):
+        for name in sorted(own.keys() & SYNONYMS.keys()):
+            option = next((each for each in SYNONYMS[name] if each in own), None)
+            if option is not None and not hasattr(type(module), name):
                 warn_of(
                     f"{describe(module)}: {name} = {own[name]!r} is read by nothing. Fix: module.{option} = ...",
                     TrainingWarning,
