@@ -230,7 +230,7 @@ def test_thousands_separators_that_training_did_not_have(written):
     every, few = pl.DataFrame({"x": ["1,200", "1,951"]}), pl.DataFrame({"x": ["1,200", "800", "12"]})
     with pytest.raises(DataError, match="decimal comma") as caught:
         predict(model, every)
-    assert "'1,200', which is 1200 with a decimal point, and 1.2" in caught.value.got
+    assert "'1,200' in row 1, which is 1200 with a decimal point, and 1.2" in caught.value.got
     notes = []
     predict(model, few, notes=notes)
     assert notes == [

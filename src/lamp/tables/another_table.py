@@ -173,9 +173,14 @@ class Learned:
         raise DataError(
             f"column {self.name!r} seems to have a {MARK[other]}; training had a {MARK[mark]}",
             expected=f"{self.form.described}, as in training, from about {self.low:.6g} to {self.high:.6g}",
-            got=f"{cells.text[at]!r}, which {is_none} with a {MARK[mark]}, and {otherwise:.15g} with a {MARK[other]}",
+            got=f"{_in_row(cells, at)}, which {is_none} with a {MARK[mark]}, and {otherwise:.15g} with a {MARK[other]}",
             fix=f"{change} (in Python, the argument decimal)",
         )
+
+
+def _in_row(cells: Cells, at: int) -> str:
+    """The text at this place, and the first row that holds it."""
+    return f"{cells.text[at]!r} in row {int((cells.places == at).argmax()) + 1:,}"
 
 
 def _check_unit(column: NumberColumn, cells: Cells) -> None:
@@ -191,7 +196,7 @@ def _check_unit(column: NumberColumn, cells: Cells) -> None:
         f"column {column.name!r} has numbers {f'in {unit}' if unit else 'without a unit'}; "
         f"training had them {f'in {known}' if known else 'without a unit'}",
         expected=column.form.described,
-        got=f"{cells.text[at]!r}; {rows:,} of {len(cells):,} values are in another unit",
+        got=f"{_in_row(cells, at)}; {rows:,} of {len(cells):,} values are in another unit",
         fix=f"convert the numbers{f' to {known}' if known else ''} and write them as in training; "
         f"if they mean the same, remove {unit}"
         if unit and known != "%"
