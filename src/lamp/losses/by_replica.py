@@ -14,6 +14,7 @@ from lamp.paths import describe
 COMPARED = 3  # replicas, the first ones
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}  # relative; rounding alone gives smaller differences
 HALF_PRECISION_TOLERANCE = 5e-2
+MIXES = "it computes something else in a population than alone: it mixes replicas, or replicas with samples"
 
 
 class HasFormulas(Protocol):
@@ -44,7 +45,7 @@ def check_replicas(loss: HasFormulas, output: Tensor, target: Any, value: Any) -
     if loss.hyperparameters or not isinstance(value, Tensor) or not isinstance(target, Tensor | None):
         return
     derivative = loss.derivative(*loss.prepare(output, target))
-    if not isinstance(derivative, Tensor) or not _near(value, loss.value(*loss.prepare(output, target))):
+    if not isinstance(derivative, Tensor) or not near(value, loss.value(*loss.prepare(output, target))):
         return
     for k in range(min(COMPARED, len(output))):
         prepared = loss.prepare(output[k], None if target is None else target[k])
@@ -52,10 +53,9 @@ def check_replicas(loss: HasFormulas, output: Tensor, target: Any, value: Any) -
             ("value", loss.value(*prepared), value),
             ("derivative", loss.derivative(*prepared), derivative),
         ):
-            if together.shape[:1] != output.shape[:1] or not _near(alone, together[k]):
+            if together.shape[:1] != output.shape[:1] or not near(alone, together[k]):
                 raise ArgumentError(
-                    "it computes something else in a population than alone: it mixes replicas, or replicas with "
-                    "samples",
+                    MIXES,
                     expected="row k is what the formula gives for replica k alone; output and target are (K, B, ...)",
                     got=f"another {name} for replica {k}",
                     fix="count axes from the end, output.mean(-2) over the batch; `takes_replicas = True` in the "
@@ -64,10 +64,13 @@ def check_replicas(loss: HasFormulas, output: Tensor, target: Any, value: Any) -
                 )
 
 
-def _near(one: Any, other: Any) -> bool:
+def near(one: Any, other: Any) -> bool:
+    """Whether two tensors are of one shape, and equal up to rounding."""
     if not isinstance(one, Tensor) or one.shape != other.shape:
         return False
-    finite = one[one.isfinite()].abs()
-    tolerance = TOLERANCE.get(one.dtype, HALF_PRECISION_TOLERANCE)
+    if not one.is_floating_point():
+        return torch.equal(one, other)
+    finite = one[one.isfinite()].abs().double()
     largest = finite.max().item() if finite.numel() else 0.0
-    return torch.allclose(one, other, rtol=tolerance, atol=tolerance * largest, equal_nan=True)
+    tolerance = TOLERANCE.get(one.dtype, HALF_PRECISION_TOLERANCE)
+    return torch.allclose(one.double(), other.double(), rtol=tolerance, atol=tolerance * largest, equal_nan=True)

@@ -20,6 +20,7 @@ from torch import Tensor
 from lamp.axes import marked, replicas_of
 from lamp.errors import ArgumentError, LampError
 from lamp.losses import Loss
+from lamp.losses.by_replica import MIXES, near
 from lamp.module import Module
 from lamp.nn.dropout import RandomMask
 from lamp.overrides import PASS_METHODS, is_lamps
@@ -30,8 +31,6 @@ from lamp.state import state_buffers
 from lamp.trees import leaves, mapped
 
 RAISED = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}  # relative; rounding alone gives smaller differences
-HALF_PRECISION_TOLERANCE = 5e-2
 ADVICE = (
     "in a population parameters are (K, ...), and inputs and outputs are (K, B, ...). Give a parameter a batch axis, "
     "self.w.data.unsqueeze(-2), count other axes from the end, and sum its gradient over the batch axis alone, "
@@ -263,7 +262,7 @@ def _compare_buffers(single: Module, together: Module, networks: Sequence[Module
 
 def _difference(single: Module, path: str, got: str) -> ArgumentError:
     return ArgumentError(
-        "it computes something else in a population than alone: it mixes replicas, or replicas with samples",
+        MIXES,
         expected="row k is what the network of replica k computes alone, forward and backward",
         got=got,
         fix=ADVICE,
@@ -278,19 +277,7 @@ def _place(network: Module, path: str) -> str:
 
 def _near(one: Any, other: Any) -> bool:
     """Whether two tensors, or all tensors in two tuples, are equal up to rounding."""
-    for a, b in zip(_tensors(one), _tensors(other), strict=False):
-        if a.shape != b.shape:
-            return False
-        if not a.is_floating_point():
-            if not torch.equal(a, b):
-                return False
-            continue
-        finite = a[a.isfinite()].abs().double()
-        largest = finite.max().item() if finite.numel() else 0.0
-        tolerance = TOLERANCE.get(a.dtype, HALF_PRECISION_TOLERANCE)
-        if not torch.allclose(a.double(), b.double(), rtol=tolerance, atol=tolerance * largest, equal_nan=True):
-            return False
-    return True
+    return all(near(a, b) for a, b in zip(_tensors(one), _tensors(other), strict=False))
 
 
 def _tensors(value: Any) -> list[Tensor]:
