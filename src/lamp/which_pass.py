@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lamp.errors import BackwardError
 from lamp.in_place import is_same
+from lamp.marks import Mark
 from lamp.passes import Participant, Pass, latest, pass_of, running
 from lamp.paths import describe
 from lamp.trees import leaves
@@ -77,7 +78,7 @@ def _mark_of(value: Any) -> Any:
 
 
 def _have_no_mark(gradients: tuple[Any, ...]) -> bool:
-    return bool(gradients) and all(type(_mark_of(each)) not in (Pass, Unmarked) for each in gradients)
+    return bool(gradients) and not any(isinstance(_mark_of(each), Mark) for each in gradients)
 
 
 def _is_known(unmarked: Unmarked) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -11,6 +12,7 @@ from lamp.errors import ArgumentError
 from lamp.overrides import is_lamps
 from lamp.paths import describe
 
+FORMULAS = ("prepare", "value", "derivative")
 COMPARED = 3  # replicas, the first ones
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}  # relative; rounding alone gives smaller differences
 HALF_PRECISION_TOLERANCE = 5e-2
@@ -31,9 +33,13 @@ class HasFormulas(Protocol):
 
 def needs_check(loss: HasFormulas) -> bool:
     """Whether the formulas of a loss are the user's, without `takes_replicas = True` in its class."""
-    own = vars(loss).keys() & {"prepare", "value", "derivative"}
-    methods = [getattr(type(loss), name) for name in ("prepare", "value", "derivative")]
-    return not loss.takes_replicas and (bool(own) or not all(map(is_lamps, methods)))
+    return not loss.takes_replicas and (not vars(loss).keys().isdisjoint(FORMULAS) or _is_users(type(loss)))
+
+
+@lru_cache(maxsize=64)
+def _is_users(kind: type) -> bool:
+    """Whether a formula of the class is the user's; kept, because it is asked in each step of a population."""
+    return not all(is_lamps(getattr(kind, name)) for name in FORMULAS)
 
 
 def check_replicas(loss: HasFormulas, output: Tensor, target: Any, value: Any) -> None:
