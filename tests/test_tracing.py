@@ -385,6 +385,7 @@ def test_who_does_not_compile_and_why_is_said_everywhere(make, reason, count):
     for told in (lamp.summary(model, data[0]).reason, history.why, error.value.got):
         assert path in told
         assert reason in told
+    assert history.why.endswith(", so the eager engine trains the whole network")
     assert history.engine == "eager"
 
 

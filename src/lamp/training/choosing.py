@@ -51,7 +51,7 @@ def choose(name: str, spec: FitSpec, epochs: int) -> tuple[Engine, str]:
     except NotCompiled as reason:
         if name == "compiled":
             raise refused(reason, spec) from None
-        return EagerEngine(spec), str(reason)
+        return EagerEngine(spec), f"{reason}, so the eager engine trains the whole network"
     return compiled, ASKED if name == "compiled" else f"faster: {_compared(expected)}"
 
 
