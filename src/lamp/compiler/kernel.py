@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 from lamp.compiler.arguments import KernelArguments
@@ -24,14 +24,15 @@ class Kernel:
     """A compiled KernelSpec. It keeps no reference to the networks it was compiled for.
 
     run      calls the function
-    calling  the context in which the function must be called, where that is done by its address
+    calling  the context in which the function must be called, where that is done by its address; for most kernels one
+             that does nothing
     """
 
     def __init__(self, spec: KernelSpec, machine: CPU) -> None:
         self.machine, self.tiling, self.machine_code = machine, tiled(spec, machine), _code_for(spec, machine)
         self.calling = blas.calling(machine.products if self.tiling.has_products else "")
         function = self.machine_code.function("train", len(KernelArguments._fields))
-        self.run = partial(_call, self.calling, function) if self.tiling.has_products else function
+        self.run = function if isinstance(self.calling, nullcontext) else partial(_call, self.calling, function)
 
     def llvm_ir(self, spec: KernelSpec) -> str:
         """Its LLVM IR. The text is written anew, because machine code from the disk has none."""
