@@ -10,8 +10,10 @@ import pytest
 import torch
 
 import lamp
+from lamp.compiler import threads
+from lamp.compiler.kernel import forget
 from lamp.errors import ArgumentError, LampError
-from tests.cases.compiled import close
+from tests.cases.compiled import close, lanes, replicas
 from tests.test_compiled_changes import CHANGES, OfTwo, weighted
 from tests.test_compiled_overrides import KernelSpec, X, Y
 
@@ -163,3 +165,39 @@ def test_data_of_another_length_and_a_population_of_its_own_data():
     close(lamp.compile(other.model, other.loss, other.optimizer, 7)(*own, per_replica_data=True), shared, 1e-6)
     with pytest.raises(lamp.ShapeError, match="differ in length"):
         compiled(X, Y[:-1])
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("count", [None, 1, 4 * lanes(torch.float32)])
+@pytest.mark.parametrize("by_fit", [False, True], ids=["lamp.compile", "lamp.fit"])
+def test_denormal_numbers_count_as_0_in_every_thread(by_fit, count, monkeypatch):
+    """A gradient of 2e-40 is 0, so that even a rate of 1e30 leaves the weight as it is."""
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot flush them")
+    torch.set_flush_denormal(False)
+    monkeypatch.setattr("lamp.compiler.tiling.PART", 1)  # one network in parts, for several threads
+    threads._pool.cache_clear()
+    threads._pool(2)  # of threads that do not begin while they are flushed
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    forget()
+    model = replicas(lamp.Sequential(lamp.Linear(1, 1, bias=False)), count)
+    (weight,) = model.parameters()
+    weight.data.fill_(1e-20)
+    small = torch.full((16 * lanes(torch.float32), 1), 1e-20)
+    assert float(small[0] * small[0]) > 0
+    optimizer, criterion = lamp.SGD(model.parameters(), lr=1e30), lamp.MSELoss()
+    if by_fit:
+        lamp.fit(
+            model,
+            criterion,
+            optimizer,
+            (small, small),
+            epochs=6,
+            batch_size=len(small),
+            engine="compiled",
+            progress=False,
+        )
+    else:
+        lamp.compile(model, criterion, optimizer, len(small))(small, small, torch.arange(len(small)).repeat(8))
+    assert torch.equal(weight.data, torch.full_like(weight.data, 1e-20))
+    forget()
