@@ -81,27 +81,6 @@ def test_single_precision():
     trained_alike(SHAPE, NETWORKS["layers"], dtype=torch.float32)
 
 
-@st.composite
-def transformers(draw):
-    """The shape of a sample, and the layers of a random network of attention."""
-    heads, places = draw(st.integers(1, 4)), draw(st.integers(1, 11))
-    width = heads * draw(st.integers(-(-4 // heads), 5))  # a norm of 2 numbers is all rounding
-    masks = [None, torch.ones(places, places).triu(1).bool(), torch.linspace(-1, 1, places**2).view(places, places)]
-    mask, dropout = draw(st.sampled_from(masks)), draw(st.sampled_from([0.0, 0.3]))
-    wide, first = draw(st.integers(1, 13)), draw(st.booleans())
-    if draw(st.booleans()):
-        return (places, width), lambda: [layer(width, heads, wide, dropout, norm_first=first)]
-    return (places, width), lambda: [Attended(width, heads, mask, dropout=dropout)]
-
-
-@pytest.mark.compiled
-@hypothesis.settings(max_examples=8, derandomize=True, deadline=None)
-@hypothesis.given(transformers(), st.sampled_from([None, None, 2]), st.integers(1, 11))
-def test_any_attention(network, count, batch):
-    shape, layers = network
-    trained_alike(shape, layers, count, samples=11, batch=batch)
-
-
 # ---- indices ---------------------------------------------------------------------------------------------------------
 def indices(*shape, rows=7):
     return torch.randint(rows, shape, generator=torch.Generator().manual_seed(2))

@@ -7,7 +7,7 @@ import torch
 
 import lamp
 from lamp.compiler.plan import plan_of
-from tests.cases.compiled import lanes
+from tests.cases.compiled import WIDTHS, lanes, vectors
 from tests.cases.graphs import Added, Gated, Joined, Residual, drawn
 
 EPOCHS = 3
@@ -117,15 +117,17 @@ def test_as_the_eager_engine(name, count):
     count=st.sampled_from([None, 1, 2, 17]),
     batch=st.integers(1, 24),
     validated=st.booleans(),
+    bits=st.sampled_from(WIDTHS),
 )
-def test_graphs_drawn_at_random(seed, inputs, outputs, count, batch, validated):
+def test_graphs_drawn_at_random(seed, inputs, outputs, count, batch, validated, bits):
     generator = torch.Generator().manual_seed(seed + 1)
     held_out = {}
     if validated:
         x = torch.randn(11, inputs, generator=generator, dtype=torch.float64)
         y = torch.randn(11, outputs, generator=generator, dtype=torch.float64)
         held_out = {"validation": (x, y)}
-    same(lambda: drawn(seed, inputs, outputs), count, labels=False, batch=batch, **held_out)
+    with vectors(bits):
+        same(lambda: drawn(seed, inputs, outputs), count, labels=False, batch=batch, **held_out)
 
 
 @pytest.mark.parametrize("bits", ["128", "256"])

@@ -12,7 +12,7 @@ from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.rules.few_inputs import INPUTS, FewInputs
 from lamp.compiler.rules.few_samples import FewSamples
 from lamp.compiler.tiling import FEW, LONG, MOST_SAMPLES, tiled
-from tests.cases.compiled import lanes
+from tests.cases.compiled import WIDTHS, lanes, vectors
 from tests.test_compiled_branches import same
 from tests.test_compiled_products import seeded
 
@@ -61,10 +61,12 @@ def used(monkeypatch):
     bias=st.booleans(),
     batch=st.integers(1, MOST_OF_LONG),
     rest=st.integers(0, MOST_OF_LONG),
+    bits=st.sampled_from(WIDTHS),
 )
-def test_rows_drawn_at_random(widths, activation, bias, batch, rest):
+def test_rows_drawn_at_random(widths, activation, bias, batch, rest, bits):
     samples = 4 * batch + rest % batch  # the last batch may be smaller
-    same(seeded(lambda: row(*widths, activation=activation, bias=bias)), None, batch=batch, samples=samples)
+    with vectors(bits):
+        same(seeded(lambda: row(*widths, activation=activation, bias=bias)), None, batch=batch, samples=samples)
 
 
 @hypothesis.settings(deadline=None, max_examples=12)
@@ -75,12 +77,14 @@ def test_rows_drawn_at_random(widths, activation, bias, batch, rest):
     bias=st.booleans(),
     batch=st.integers(1, MOST_OF_LONG),
     rest=st.integers(0, MOST_OF_LONG),
+    bits=st.sampled_from(WIDTHS),
 )
-def test_few_inputs_and_many_outputs(narrow, wide, activation, bias, batch, rest):
+def test_few_inputs_and_many_outputs(narrow, wide, activation, bias, batch, rest, bits):
     """Beside one wide layer, which has long sums."""
     widths = narrow[0], wide[0], narrow[1], wide[1], 40, 2
     samples = 4 * batch + rest % batch
-    same(seeded(lambda: row(*widths, activation=activation, bias=bias)), None, batch=batch, samples=samples)
+    with vectors(bits):
+        same(seeded(lambda: row(*widths, activation=activation, bias=bias)), None, batch=batch, samples=samples)
 
 
 @pytest.mark.parametrize("optimizer", [lamp.SGD, lamp.AdamW])

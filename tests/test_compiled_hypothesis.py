@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lamp
-from tests.cases.compiled import both
+from tests.cases.compiled import WIDTHS, both, vectors
 
 ACTIVATIONS = [lamp.Tanh, lamp.ReLU, lamp.SELU, lamp.GELU, lamp.Hardswish, lamp.PReLU, lamp.Softplus, lamp.Identity]
 WIDTH = st.integers(1, 9)
@@ -41,9 +41,10 @@ def build(widths, activations, bias, rate, dtype):
     dtype=st.sampled_from([torch.float32, torch.float64]),
     adam=st.booleans(),
     drop_last=st.booleans(),
+    bits=st.sampled_from(WIDTHS),
 )
 def test_any_sizes(
-    widths, activations, bias, rate, samples, batch, count, per_replica_order, labels, dtype, adam, drop_last
+    widths, activations, bias, rate, samples, batch, count, per_replica_order, labels, dtype, adam, drop_last, bits
 ):
     generator = torch.Generator().manual_seed(len(widths) + 7 * samples)
     x = torch.randn(samples, widths[0], generator=generator, dtype=torch.float64).to(dtype)
@@ -56,13 +57,14 @@ def test_any_sizes(
         if adam
         else (lambda parameters: lamp.SGD(parameters, lr=0.02, momentum=momentum))
     )
-    both(
-        lambda: build(widths, activations, bias, rate, dtype),
-        lamp.CrossEntropyLoss if labels else lamp.MSELoss,
-        make,
-        lambda: lamp.DataLoader((x, y), batch, True, seed=seed, drop_last=drop_last and samples >= batch),
-        count=count,
-        epochs=3,
-        tolerance=1e-10 if dtype is torch.float64 else 2e-4 if adam else 2e-5,
-        metrics={"mean": lambda output, target: output.mean()},
-    )
+    with vectors(bits):
+        both(
+            lambda: build(widths, activations, bias, rate, dtype),
+            lamp.CrossEntropyLoss if labels else lamp.MSELoss,
+            make,
+            lambda: lamp.DataLoader((x, y), batch, True, seed=seed, drop_last=drop_last and samples >= batch),
+            count=count,
+            epochs=3,
+            tolerance=1e-10 if dtype is torch.float64 else 2e-4 if adam else 2e-5,
+            metrics={"mean": lambda output, target: output.mean()},
+        )

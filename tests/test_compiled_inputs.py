@@ -103,19 +103,19 @@ class Compared(lamp.Container):
 class Padded(lamp.Container):
     """A layer of a transformer over sequences, with a mask of the places that hold nothing."""
 
-    def __init__(self):
-        self.body = lamp.TransformerEncoderLayer(4, 2, 8, 0.0, batch_first=True)
-        self.head = lamp.Linear(12, 3)
+    def __init__(self, places=3, width=4, heads=2):
+        self.body = lamp.TransformerEncoderLayer(width, heads, 2 * width, 0.0, batch_first=True)
+        self.head, self.shape = lamp.Linear(places * width, 3), (places, width)
 
     def forward(self, x, padding):
         return self.head(self.body(x, None, padding).flatten(-2))
 
     def backward(self, dy):
-        return self.body.backward(self.head.backward(dy).unflatten(-1, (3, 4))), None
+        return self.body.backward(self.head.backward(dy).unflatten(-1, self.shape)), None
 
     def trace(self, tracer, x, padding):
         y = tracer(self.body, x, None, padding)
-        return tracer(self.head, tracer.reshape(self, y, (12,)))
+        return tracer(self.head, tracer.reshape(self, y, (self.head.in_features,)))
 
 
 def image_and_numbers():
@@ -132,8 +132,8 @@ def bags():
     return Joined(9, *tables)
 
 
-def padding(*n):
-    drawn = indices(*n, 3, below=2, seed=8) == 1
+def padding(*n, places=3):
+    drawn = indices(*n, places, below=2, seed=8) == 1
     drawn[..., 0] = False  # each sequence has a place
     return drawn
 

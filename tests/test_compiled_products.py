@@ -14,7 +14,7 @@ from lamp.compiler import kernel, tiling
 from lamp.compiler.backends.cpu import blas
 from lamp.compiler.backends.cpu.target import host
 from lamp.compiler.rules.products import Products
-from tests.cases.compiled import lanes
+from tests.cases.compiled import WIDTHS, lanes, vectors
 from tests.cases.graphs import drawn
 from tests.test_compiled_branches import BRANCHES, same, trained
 
@@ -69,9 +69,11 @@ def test_branches(name):
 
 
 @hypothesis.settings(deadline=None, max_examples=15)
-@hypothesis.given(seed=st.integers(0, 2**31), inputs=st.integers(1, 20), batch=st.integers(1, 40))
-def test_networks_drawn_at_random(seed, inputs, batch):
-    with products_everywhere():
+@hypothesis.given(
+    seed=st.integers(0, 2**31), inputs=st.integers(1, 20), batch=st.integers(1, 40), bits=st.sampled_from(WIDTHS)
+)
+def test_networks_drawn_at_random(seed, inputs, batch, bits):
+    with products_everywhere(), vectors(bits):
         same(lambda: drawn(seed, inputs, 4), None, batch=batch, samples=45)
 
 

@@ -1,7 +1,5 @@
 """RNN, LSTM and GRU compile, and train as with the eager engine."""
 
-import hypothesis
-import hypothesis.strategies as st
 import pytest
 import torch
 
@@ -199,25 +197,6 @@ def test_dropout_between_layers(options, count):
     trained_alike(
         layer("LSTM", 5, 3, dropout=0.4, **options), "all", lambda: lamp.Dropout(0.2), count=count, validation=0.3
     )
-
-
-# ---- any shape and options -------------------------------------------------------------------------------------------
-@pytest.mark.compiled
-@hypothesis.settings(max_examples=12, derandomize=True, deadline=None)
-@hypothesis.given(
-    kind=st.sampled_from([*KINDS, "projected"]), layers=st.integers(1, 3), bidirectional=st.booleans(),
-    bias=st.booleans(), dropout=st.sampled_from([0.0, 0.3]), read=st.sampled_from(READS),
-    steps=st.integers(1, 5), features=st.integers(1, 2 * lanes() + 3), hidden=st.integers(2, 9),
-    batch=st.integers(1, 2 * lanes() + 1), count=st.sampled_from([None, 1, 2, 3]),
-)  # fmt: skip
-def test_any_shape_and_options(kind, layers, bidirectional, bias, dropout, read, steps, features, hidden, batch, count):
-    options = {"bidirectional": bidirectional, "bias": bias, "dropout": dropout if layers > 1 else 0.0}
-    if kind == "projected":
-        kind, options["proj_size"] = "LSTM", max(1, hidden // 2)
-    trained_alike(
-        layer(kind, hidden, layers, **options), read, count=count, steps=steps, features=features,
-        samples=batch + 2, batch=batch,
-    )  # fmt: skip
 
 
 # ---- what is chosen, and what is not compiled ------------------------------------------------------------------------

@@ -334,60 +334,6 @@ def test_a_network_may_end_in_a_picture(count):
     both(picture, lamp.MSELoss, optimizer, (x, x), count=count, epochs=2, batch_size=3, tolerance=1e-11)
 
 
-@st.composite
-def drawn(draw):
-    """The shape of a sample and the layers of a small network, drawn at random."""
-    axes = draw(st.integers(1, 2))
-    groups = draw(st.sampled_from([1, 1, 2, 3]))
-    channels = groups * draw(st.integers(1, 3))
-    kernel, stride, dilation, padding = (
-        tuple(draw(numbers) for _ in range(axes))
-        for numbers in (st.integers(1, 4), st.integers(1, 4), st.integers(1, 3), st.integers(0, 3))
-    )
-    least = [max(d * (k - 1) + 1 - 2 * p, 1) for k, d, p in zip(kernel, dilation, padding, strict=True)]
-    sizes = tuple(n + draw(st.integers(0, 7)) for n in least)
-    outputs = groups * draw(st.integers(1, 4))
-    bias, first, transposed = draw(st.booleans()), draw(st.booleans()), draw(st.booleans())
-    beyond = tuple(draw(st.integers(0, max(s, d) - 1)) for s, d in zip(stride, dilation, strict=True))
-    if transposed and any(  # no output for so small an input
-        (n - 1) * s - 2 * p + d * (k - 1) + b < 0
-        for n, s, p, d, k, b in zip(sizes, stride, padding, dilation, kernel, beyond, strict=True)
-    ):
-        padding = (0,) * axes
-    pool = draw(st.sampled_from(["none", "max", "avg", "adaptive max", "adaptive avg"]))
-    window, step, ceil = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.booleans())
-    border = draw(st.integers(0, window // 2))
-
-    def layers():
-        kinds = [getattr(lamp, f"{name}{axes}d") for name in ("Conv", "MaxPool", "AvgPool")]
-        adaptive = [getattr(lamp, f"Adaptive{name}Pool{axes}d") for name in ("Max", "Avg")]
-        convolution, largest, mean = kinds
-        before = [convolution(channels, channels, 1), lamp.Tanh()] if first else []
-        if transposed:
-            kind = getattr(lamp, f"ConvTranspose{axes}d")
-            own = kind(channels, outputs, kernel, stride, padding, beyond, groups, bias, dilation)
-        else:
-            own = convolution(channels, outputs, kernel, stride, padding, dilation, groups, bias)
-        after = {
-            "none": [],
-            "max": [convolution(outputs, outputs, 1, padding=2), largest(window, step, border, ceil_mode=ceil)],
-            "avg": [convolution(outputs, outputs, 1, padding=2), mean(window, step, border, ceil)],
-            "adaptive max": [adaptive[0](window)],
-            "adaptive avg": [adaptive[1](window)],
-        }
-        return [*before, own, *after[pool], lamp.Tanh()]
-
-    return (channels, *sizes), layers
-
-
-@pytest.mark.compiled
-@hypothesis.settings(max_examples=20, derandomize=True, deadline=None)
-@hypothesis.given(drawn(), st.sampled_from([None, None, 2]), st.integers(1, 11))
-def test_any_windows(network, count, batch):
-    shape, layers = network
-    trained_alike(shape, layers, count, samples=11, batch=batch)
-
-
 class Numbers(Code):
     """The integers of a backend alone, computed at once."""
 

@@ -158,7 +158,7 @@ class Placed(lamp.Module):
 
     def __init__(self, places: int, features: int) -> None:
         self.weight = lamp.Parameter(torch.linspace(-1, 1, places * features).view(places, features))
-        self.fixed = torch.arange(1.0, features + 1).double()
+        self.fixed = torch.arange(1.0, features + 1)
 
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
         self.weight.data.uniform_(-1, 1, generator=generator)

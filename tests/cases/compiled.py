@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
 
 import lamp
-from lamp.compiler.backends.cpu.target import host
+from lamp.compiler.backends.cpu.target import FORCED, VECTOR_BITS, host
 from lamp.state import state_buffers
 from tests.cases import losses
 
 SAMPLES, BATCH, EPOCHS = 35, 7, 4  # 20 steps
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}  # relative to the largest number
+
+WIDTHS = [bits for bits in VECTOR_BITS if bits <= host().bits]  # of vectors, in bits
 
 Pair = tuple[Tensor, Tensor]
 
@@ -88,6 +93,13 @@ def network(task: Task, *between: lamp.Module, width: int = 4, dtype: torch.dtyp
 def lanes(dtype: torch.dtype = torch.float64) -> int:
     """W: how many networks, or samples, a vector holds."""
     return host().lanes(dtype)
+
+
+@contextmanager
+def vectors(bits: int) -> Iterator[None]:
+    """Kernels are compiled for vectors of this width, as on a processor that has no wider ones."""
+    with mock.patch.dict(os.environ, {FORCED: str(bits)}):
+        yield
 
 
 def replicas(model: lamp.Module, count: int | None) -> lamp.Module:
