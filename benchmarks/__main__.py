@@ -12,7 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from benchmarks import estimators_command, random_mlps_command, tables_command
+from benchmarks import compiling, estimators_command, random_mlps_command, tables_command
 from benchmarks.figure import write_figure
 from benchmarks.harness import LEAST_REPETITIONS, REPETITIONS, NotEqual, Row, measure
 from benchmarks.machine import description
@@ -87,6 +87,7 @@ def main(
     names = tuple(ALIASES.get(name, name) for name in names)
     of_tables = {"without": without, "budgets": budgets, "splits": splits, "rows": most_rows, "again": again}
     commands: dict[Any, dict[str, Any]] = {
+        compiling: {},
         estimators_command: {},
         random_mlps_command: {"seed": seed, "count": count},
         tables_command: of_tables,

@@ -21,7 +21,6 @@ from benchmarks.harness import Contender, Row, Work
 from benchmarks.outcome import Goal
 from benchmarks.single import Rule, Task
 from benchmarks.single_jax import WithJax
-from benchmarks.single_torch import WithTorchNN
 from benchmarks.start import Array
 
 LAYERS, HEADS, WIDTH, CONTEXT, CHARACTERS = 2, 2, 32, 32, 65
@@ -177,21 +176,6 @@ class InJax(WithJax):
         return affine(norm(x, "layers.norm"), "score").reshape(-1, self.task.sizes[0])
 
 
-class OneByOne:
-    """The first networks in torch.nn with the fused Adam, one after another."""
-
-    def __init__(self, task: Texts, sample: int) -> None:
-        self.task, self.each = task, [WithTorchNN(task.of(k), fused=True) for k in range(sample)]
-
-    def run(self, steps: int) -> None:
-        for each in self.each:
-            each.run(steps)
-
-    def parameters(self) -> dict[str, Array]:
-        found = [each.parameters() for each in self.each]
-        return {name: np.stack([each[name] for each in found]) for name in found[0]}
-
-
 def jax(task: Callable[[], Texts]) -> Contender:
     note = "compiled: jit over lax.scan, all steps in one call; of several networks vmap of that"
     return Contender(
@@ -206,7 +190,14 @@ def alone(task: Callable[[], Texts], steps: int) -> Work:
     """Training one network."""
     return Work(
         TITLE,
-        (who.compiled(task), who.fit_compiled(task), who.fits_step(task), *who.torch_nn(task), jax(task)),
+        (
+            who.compiled(task),
+            who.fit_compiled(task),
+            who.fits_step(task),
+            *who.torch_nn(task),
+            who.torch_compile(task),
+            jax(task),
+        ),
         (Goal(who.COMPILED, who.FUSED, 5.0), Goal(who.COMPILED, who.JAX, 3.0)),
         steps=steps,
         job_steps=JOB,
@@ -216,13 +207,11 @@ def alone(task: Callable[[], Texts], steps: int) -> Work:
 
 def many(task: Callable[[], Texts], networks: int, sample: int, steps: int) -> Work:
     """Training several networks."""
-    name = f"{who.FUSED} ({sample} of {networks})"
-    note = f"one network after another, timed on {sample} of them"
-    peer = Contender(name, lambda threads: OneByOne(task(), sample), sample=sample, note=note)
+    peer = who.first_of_many(task, networks, sample)
     return Work(
         f"{networks} networks: {TITLE}",
         (who.compiled(task), peer, jax(task)),
-        (Goal(who.COMPILED, name, 5.0), Goal(who.COMPILED, who.JAX, 3.0)),
+        (Goal(who.COMPILED, peer.name, 5.0), Goal(who.COMPILED, who.JAX, 3.0)),
         steps=steps,
         job_steps=JOB,
         tolerance=TOLERANCE,

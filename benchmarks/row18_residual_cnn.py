@@ -116,6 +116,7 @@ def work(batch: int, steps: int) -> Work:
             who.fit_compiled(task),
             who.fits_step(task),
             *who.torch_nn(task),
+            who.torch_compile(task),
             who.jax(lambda: task().learned, InJax),
         ),
         (Goal(who.FIT_COMPILED, who.FUSED, 3.0),),

@@ -17,11 +17,9 @@ import lamp
 from benchmarks import single_work as who
 from benchmarks.harness import Contender, Row, Work
 from benchmarks.outcome import Goal
-from benchmarks.populations_work import loop
 from benchmarks.single import Task
 from benchmarks.single_jax import WithJax
 from benchmarks.single_lamp import WithCompile
-from benchmarks.single_torch import WithTorchNN
 from benchmarks.start import Array
 
 BATCH, BATCHES = 32, 2
@@ -141,21 +139,6 @@ class ManyInLamp(WithCompile):
         self.optimizer = lamp.Adam(self.model.parameters(), rule.lr, (rule.beta1, rule.beta2), rule.eps)
 
 
-class ManyInTorch:
-    """torch.nn: the first networks, one after another."""
-
-    def __init__(self, task: Sequences, count: int, **options: Any) -> None:
-        self.trainings = [WithTorchNN(task.of(k), **options) for k in range(count)]
-
-    def run(self, steps: int) -> None:
-        for each in self.trainings:
-            each.run(steps)
-
-    def parameters(self) -> dict[str, Array]:
-        found = [each.parameters() for each in self.trainings]
-        return {key: np.stack([each[key] for each in found]) for key in KEYS}
-
-
 @lru_cache(maxsize=2)
 def sequences(kind: str, networks: int | None = None) -> Sequences:
     """Rows of random pixels with random labels for the LSTM; pieces of sines, each with its next value, for the GRU."""
@@ -187,7 +170,14 @@ def work(kind: str, steps: int) -> Work:
     task = partial(sequences, kind)
     return Work(
         TITLES[kind],
-        (who.compiled(task), who.fit_compiled(task), who.fits_step(task), *who.torch_nn(task), who.jax(task, InJax)),
+        (
+            who.compiled(task),
+            who.fit_compiled(task),
+            who.fits_step(task),
+            *who.torch_nn(task),
+            who.torch_compile(task),
+            who.jax(task, InJax),
+        ),
         (Goal(who.FIT_COMPILED, who.FUSED, 8.0), Goal(who.FIT_COMPILED, who.JAX, 4.0)),
         steps=steps,
         job_steps=JOB,
@@ -197,7 +187,8 @@ def work(kind: str, steps: int) -> Work:
 
 def work_of_many(kind: str, steps: int, networks: int = NETWORKS) -> Work:
     """Training a population."""
-    task, fused = partial(sequences, kind, networks), loop(who.FUSED, SAMPLE, networks)
+    task = partial(sequences, kind, networks)
+    peer = who.first_of_many(task, networks, SAMPLE)
     return Work(
         f"{networks} of them: {TITLES[kind]}",
         (
@@ -208,12 +199,7 @@ def work_of_many(kind: str, steps: int, networks: int = NETWORKS) -> Work:
                 compiles=True,
                 note="lamp.compile, all steps in one call",
             ),
-            Contender(
-                fused,
-                lambda threads: ManyInTorch(task(), SAMPLE, fused=True),
-                sample=SAMPLE,
-                note=f"one network after another, timed on {SAMPLE} of them",
-            ),
+            peer,
             Contender(
                 who.JAX,
                 lambda threads: ManyInJax(task(), threads),
@@ -222,7 +208,7 @@ def work_of_many(kind: str, steps: int, networks: int = NETWORKS) -> Work:
                 note="compiled: jit(vmap) of a whole training, its epochs lax.scan",
             ),
         ),
-        (Goal(who.COMPILED, fused, 20.0), Goal(who.COMPILED, who.JAX, 4.0)),
+        (Goal(who.COMPILED, peer.name, 20.0), Goal(who.COMPILED, who.JAX, 4.0)),
         steps=steps,
         job_steps=JOB,
         tolerance=TOLERANCE,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.harness import Absent
 from benchmarks.single import Task
 from benchmarks.start import Array
 
@@ -61,3 +64,40 @@ class WithTorchNN:
 
     def parameters(self) -> dict[str, Array]:
         return self.task.named(self.model.state_dict().values())
+
+
+class WithTorchCompile(WithTorchNN):
+    """The same loop with the network compiled by torch.compile."""
+
+    def __init__(self, task: Task, **options: Any) -> None:
+        import torch._inductor.config as inductor
+
+        super().__init__(task, **options)
+        torch._dynamo.reset()
+        warnings.filterwarnings("ignore", message="dynamo_pgo force disabled")  # a warning of compiling without caches
+        inductor.force_disable_caches = True  # so that compiling is measured
+        self.model, self.ready = torch.compile(self.model), False
+
+    def run(self, steps: int) -> None:
+        try:
+            super().run(steps)
+        except Exception as error:
+            if self.ready:
+                raise
+            raise Absent(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
+        self.ready = True
+
+
+class FirstOfMany:
+    """The first of several networks, one after another. `task.of(k)` is the k-th alone. Options go to the optimizer."""
+
+    def __init__(self, task: Any, count: int, **options: Any) -> None:
+        self.trainings = [WithTorchNN(task.of(k), **options) for k in range(count)]
+
+    def run(self, steps: int) -> None:
+        for each in self.trainings:
+            each.run(steps)
+
+    def parameters(self) -> dict[str, Array]:
+        found = [each.parameters() for each in self.trainings]
+        return {name: np.stack([each[name] for each in found]) for name in found[0]}

@@ -1,4 +1,7 @@
-"""Contenders that can train any one network, for the rows to choose from: lamp's engines and its peers."""
+"""Contenders that can train any one network, for the rows to choose from: lamp's engines and its peers.
+
+Those of tasks with several networks are lamp's `compiled`, `first_of_many` and `jax`.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,17 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.harness import Contender
+from benchmarks.populations_work import loop
 from benchmarks.single import Task
 from benchmarks.single_jax import WithJax
 from benchmarks.single_lamp import WithCompile, WithFit, WithFitCompiled, WithFitsStep, WithLamp
-from benchmarks.single_torch import WithTorchNN
+from benchmarks.single_torch import FirstOfMany, WithTorchCompile, WithTorchNN
 
 COMPILED_WITHIN = 180.0  # seconds; a peer that compiles for longer counts as absent
 COMPILED, FIT_COMPILED = "lamp, compiled", "lamp.fit, compiled"
 LOOP, STEP, FIT = "lamp, a loop", "lamp, fit's step", "lamp.fit"
 NN, FOREACH, FUSED, JAX = "torch.nn", "torch.nn foreach", "torch.nn fused", "JAX"
+TORCH_COMPILE = "torch.compile"
 
 
 def compiled(task: Callable[[], Task]) -> Contender:
@@ -49,6 +54,30 @@ def torch_nn(task: Callable[[], Task]) -> tuple[Contender, ...]:
         Contender(NN, lambda threads: WithTorchNN(task())),
         Contender(FOREACH, lambda threads: WithTorchNN(task(), foreach=True)),
         Contender(FUSED, lambda threads: WithTorchNN(task(), fused=True)),
+    )
+
+
+def torch_compile(task: Callable[[], Task]) -> Contender:
+    """torch.nn with a compiled network and its fused optimizer."""
+    return Contender(
+        TORCH_COMPILE,
+        lambda threads: WithTorchCompile(task(), fused=True),
+        compiles=True,
+        time_limit=COMPILED_WITHIN,
+        note="the network compiled, the fused optimizer",
+    )
+
+
+def first_of_many(task: Callable[[], Any], networks: int, sample: int) -> Contender:
+    """torch.nn with its fused optimizer, one network after another: the first `sample` of so many.
+
+    task  makes a task whose `of(k)` is that of the k-th network alone
+    """
+    return Contender(
+        loop(FUSED, sample, networks),
+        lambda threads: FirstOfMany(task(), sample, fused=True),
+        sample=sample,
+        note=f"one network after another, timed on {sample} of them",
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benchmarks import __main__ as program
-from benchmarks import report, single_work
+from benchmarks import compiling, report, row20_convolutions, single_work
 from benchmarks import row4_mixed as row4
 from benchmarks.disk import disk
 from benchmarks.disk_work import TORCH_COMPILE
@@ -35,7 +35,10 @@ from benchmarks.row19_recurrence import work as recurrent_work
 from benchmarks.row19_recurrence import work_of_many as recurrent_work_of_many
 from benchmarks.single import ADAM, SGD
 from benchmarks.single_lamp import WithCompile as WithCompileOfOne
+from benchmarks.stacks import POOL, Sizes
 from click.testing import CliRunner
+
+from tests.test_disk_cache import written
 
 NEEDS_JAX = "the peer JAX is not installed: pip install jax"
 
@@ -159,6 +162,18 @@ def test_all_train_the_same_transformer(networks: int | None) -> None:
     assert all(entry.absent is None and entry.difference <= 1e-5 for entry in found.entries)
 
 
+STACKS = [(Sizes((2, 8, 7), (4, POOL, 3), 2, (3,)), None), (Sizes((3, 13), (4, 5, POOL), 3, (7, 3)), 3)]
+
+
+@pytest.mark.parametrize(("sizes", "networks"), STACKS, ids=["an image network", "networks of signals"])
+def test_all_train_the_same_stack_of_convolutions(sizes: Sizes, networks: int | None) -> None:
+    pytest.importorskip("jax", reason=NEEDS_JAX)
+    row = row20_convolutions
+    work = row.alone("small", sizes, {}, 20) if networks is None else row.many("small", sizes, networks, (1.0, 1.0), 20)
+    found = measure(fewer(work), repetitions=5)
+    assert all(entry.absent is None and entry.difference <= 1e-5 for entry in found.entries)
+
+
 def test_a_compiled_training_goes_on_where_it_was() -> None:
     """Many steps in one call, or in several calls, give the same bits."""
     task = disk(ADAM)
@@ -210,3 +225,19 @@ def test_a_population_that_mixes_up_its_networks_does_other_work(what: str, engi
     wrong = Contender("lamp", lambda threads: engine(mixed_up), threads=(1,), ours=True)
     with pytest.raises(NotEqual, match="lamp does other work"):
         measure(replace(every, contenders=(peer, wrong), goals=()), repetitions=5)
+
+
+# ---- compiling -------------------------------------------------------------------------------------------------------
+def test_each_round_compiles_once_and_then_reads_from_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    count = written(monkeypatch)
+    found = compiling.measure(disk(SGD), rounds=2)
+    assert count == [2]
+    assert {name: len(seconds) for name, seconds in found.items()} == {"compiled": 2, "from the disk": 2}
+    assert min(map(min, found.values())) > 0
+
+
+def test_each_goal_of_compiling_is_said_to_be_met_or_missed() -> None:
+    found = {"compiled": [0.9, 0.6, 0.8], "from the disk": [0.02, 0.01, 0.03]}
+    (lenet, other) = compiling.lines({"LeNet-5": found, "LSTM": {**found, "from the disk": [0.03]}})
+    assert lenet == ("LeNet-5", "0.80", "0.020", "MISSED: compiled within 0.7; met: from the disk within 0.02")
+    assert other == ("LSTM", "0.80", "0.030", "MISSED: from the disk within 0.02")

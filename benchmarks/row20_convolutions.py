@@ -1,0 +1,69 @@
+"""Row 20: 16 LeNet-5 as one; a larger network over coloured images; signals, by one network and by 256 as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from benchmarks import single_work as who
+from benchmarks.harness import Row, Work
+from benchmarks.outcome import Goal
+from benchmarks.stacks import LARGER, LENET, SIGNALS, TOLERANCE, Sizes, StackInJax, stack
+
+BATCH, BATCHES = 32, 2
+SAMPLE = 2  # of a population's networks, which torch.nn trains
+JOB = 5_000  # steps of a whole training
+OF_LENET = "LeNet-5, 28 x 28 pixels, Adam, batch 32"
+OF_LARGER = "convolutions of 32, 32, 64 and 64 channels, 3 x 32 x 32 pixels, Adam, batch 32"
+OF_SIGNALS = "3 convolutions along signals of 128 steps with 3 channels, Adam, batch 32"
+
+
+def alone(title: str, sizes: Sizes, aims: Mapping[str, float], steps: int) -> Work:
+    """Training one network.
+
+    aims  the goals: peer -> how many times as fast lamp.fit should be
+    """
+    task = partial(stack, sizes, BATCH, BATCHES)
+    return Work(
+        title,
+        (
+            who.compiled(task),
+            who.fit_compiled(task),
+            who.fits_step(task),
+            *who.torch_nn(task),
+            who.torch_compile(task),
+            who.jax(task, StackInJax),
+        ),
+        tuple(Goal(who.FIT_COMPILED, peer, aim) for peer, aim in aims.items()),
+        steps=steps,
+        job_steps=JOB,
+        tolerance=TOLERANCE,
+    )
+
+
+def many(title: str, sizes: Sizes, networks: int, aims: tuple[float, float], steps: int) -> Work:
+    """Training a population.
+
+    aims  the goals: how many times as fast as torch.nn, and as JAX, it should be
+    """
+    task = partial(stack, sizes, BATCH, BATCHES, networks)
+    peer = who.first_of_many(task, networks, SAMPLE)
+    return Work(
+        f"{networks} networks: {title}",
+        (who.compiled(task), peer, who.jax(task, StackInJax)),
+        tuple(Goal(who.COMPILED, each, aim) for each, aim in zip((peer.name, who.JAX), aims, strict=True)),
+        steps=steps,
+        job_steps=JOB,
+        tolerance=TOLERANCE,
+        networks=networks,
+    )
+
+
+PEERS = who.FUSED, who.TORCH_COMPILE, who.JAX
+WORKS = (
+    many(OF_LENET, LENET, 16, (11.0, 20.0), 20),
+    alone(OF_LARGER, LARGER, {who.FUSED: 1.8}, 10),
+    alone(OF_SIGNALS, SIGNALS, dict.fromkeys(PEERS, 1.0), 50),
+    many(OF_SIGNALS, SIGNALS, 256, (1.0, 1.0), 10),
+)
+ROW = Row(20, "populations of LeNet-5, larger images, and signals", WORKS)
