@@ -87,6 +87,16 @@ def test_utf8_with_a_bad_byte_is_never_read_as_something_else(words):
     refused(data, "UTF-8")
 
 
+def test_damaged_bytes_in_utf8_are_to_be_corrected_and_no_other_encoding_is_advised():
+    good = "x,b\nmüller,1\nstraße,2\nłódź,3\nąę,4\n".encode()
+    told = refused(
+        good + b"stra\xdfe,2\n", "line 6", "1 byte not in UTF-8", "all else is UTF-8", "'straße'", "'müller'"
+    )
+    assert "--encoding cp1252" not in told
+    refused("a,b\ną,1\ną,1\n".encode() + b"x\xe4,1\n", "line 4", "all else is UTF-8")  # would be cp1252's Ä…
+    refused(b"\xdf\n" + good + good + b"\xe4,1\n\xf6,2\n\xf7,3\n", "lines 1, 12, 13, ...", "4 bytes")
+
+
 def test_garbled_letters_are_told():
     assert "garbled" in noted("a,b\nKÃ¶ln,1\n".encode())[1]
     assert "could not read" in noted("a,b\nK\ufffdln,1\n".encode())[1]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from lamp.errors import DataError
+from lamp.printable import counted
 
 BYTE_ORDER_MARKS = (  # the longer ones first
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -16,6 +17,9 @@ BYTE_ORDER_MARKS = (  # the longer ones first
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 OTHERS = ("cp1252", "cp1250", "cp1251", "mac_roman", "shift_jis", "gb18030", "euc_kr", "big5")  # suggested in an error
+LETTERS_PER_BYTE = 2  # least number of UTF-8's letters for each other byte in text that is damaged UTF-8
+SHOWN = 3  # damaged bytes, and words, quoted in an error
+DAMAGED = re.compile("[\udc80-\udcff]")  # what "surrogateescape" makes of a byte that is not UTF-8
 LOOKED_AT = 4096  # first bytes, by which UTF-16 without a byte order mark is detected
 
 # Runs of non-ASCII characters in West European text: signs before letters, one or two letters, signs after them; or a
@@ -93,6 +97,9 @@ def _western(data: bytes, error: UnicodeDecodeError, name: str, notes: list[str]
     """Text that is not UTF-8 decoded as cp1252, if the result looks right. Raises DataError otherwise."""
     at = error.start
     line = line_of(data, at)
+    cut = at + 4 >= len(data) and error.reason == "unexpected end of data"
+    if not cut:
+        _refuse_damaged(data, name)
     try:
         text = data.decode("cp1252")
     except UnicodeDecodeError:
@@ -102,8 +109,7 @@ def _western(data: bytes, error: UnicodeDecodeError, name: str, notes: list[str]
         notes.append(f"{name}: the text is not UTF-8 and was read as cp1252 (Windows), with {shown}; the "
                      f"first is in line {line:,}; if that is wrong, name its encoding: --encoding NAME")  # fmt: skip
         return text.encode()
-    begin = max(data.rfind(mark, 0, at) for mark in (b"\n", b"\r", b",", b";", b"\t", b'"', b" ")) + 1
-    word = re.split(rb'[\n\r,;\t" ]', data[begin : begin + 40])[0]
+    word = _word_at(data, at)
     read = []
     for encoding in OTHERS:
         try:
@@ -112,7 +118,6 @@ def _western(data: bytes, error: UnicodeDecodeError, name: str, notes: list[str]
             continue
     read.sort(key=lambda each: sum(not letter.isalnum() for letter in each[1]))
     looks = [f"--encoding {encoding} reads {text!r}" for encoding, text in read]
-    cut = at + 4 >= len(data) and error.reason == "unexpected end of data"
     raise DataError(
         f"{name}, line {line:,}: the text is not UTF-8, and its encoding is not clear",
         expected="UTF-8, or an encoding named by --encoding",
@@ -120,6 +125,34 @@ def _western(data: bytes, error: UnicodeDecodeError, name: str, notes: list[str]
         fix="the file ends within a letter: it seems to be cut off" if cut
         else f"choose the encoding that looks right: {'; '.join(looks[:6])}" if looks else "save it in UTF-8",
     ) from None  # fmt: skip
+
+
+def _refuse_damaged(data: bytes, name: str) -> None:
+    """Raise DataError if the text is UTF-8 but for a few bytes.
+
+    Another encoding would garble its other letters: text in another one is hardly ever valid UTF-8 by chance.
+    """
+    text = data.decode("utf-8", "surrogateescape")
+    damaged = [match.start() for match in DAMAGED.finditer(text)]
+    whole = DAMAGED.sub(",", text)
+    if sum(not letter.isascii() for letter in whole) < LETTERS_PER_BYTE * len(damaged):
+        return
+    places = [len(text[:at].encode("utf-8", "surrogateescape")) for at in damaged[:SHOWN]]
+    lines = list(dict.fromkeys(f"{line_of(data, at):,}" for at in places))
+    where = ("lines " if len(lines) > 1 else "line ") + ", ".join(lines) + ", ..." * (len(damaged) > SHOWN)
+    word = _word_at(data, places[0])
+    raise DataError(
+        f"{name}, {where}: {counted(len(damaged), 'byte')} not in UTF-8, and all else is UTF-8",
+        expected=f"UTF-8, as in {', '.join(map(repr, _words(whole, SHOWN)))}",
+        got=f"{word[:20].hex(' ')} (hexadecimal), which may be {word.decode('cp1252', 'replace')!r}",
+        fix=f"correct {'it' if len(damaged) == 1 else 'them'}; another --encoding would garble all other letters",
+    )
+
+
+def _word_at(data: bytes, at: int) -> bytes:
+    """The word that holds the byte at an offset."""
+    begin = max(data.rfind(mark, 0, at) for mark in (b"\n", b"\r", b",", b";", b"\t", b'"', b" ")) + 1
+    return re.split(rb'[\n\r,;\t" ]', data[begin : begin + 40])[0]
 
 
 def _is_western(text: str) -> bool:
