@@ -133,6 +133,11 @@ def test_another_table_may_write_its_durations_otherwise():
         (["3k", "2.5M", "500"], [3000, 2.5e6, 500]),
         (["$2.5M", "$800k"], [2.5e6, 8e5]),
         (["3 Mio €", "2,5 Mrd €"], [3e6, 2.5e9]),
+        (["$1m", "$3m", "$1.5bn", "$2 k", "$7", "$2b"], [1e6, 3e6, 1.5e9, 2e3, 7, 2e9]),
+        (["1M", "1.5B"], [1e6, 1.5e9]),
+        (["1m €", "1.5bn €", "3m€", "2mn€", "5 k €", "7 €"], [1e6, 1.5e9, 3e6, 2e6, 5e3, 7]),
+        (["EUR 3m", "1.5bn EUR", "4 B EUR"], [3e6, 1.5e9, 4e9]),
+        (["12m", "7.5m", "3 m"], [12, 7.5, 3]),  # metres
         (["12 kg", "7.5 kg"], [12, 7.5]),
         (["20°C", "-3°C"], [20, -3]),
         (["36 months", "60 months"], [36, 60]),
@@ -207,6 +212,16 @@ def test_what_was_decided_is_told(words, said):
     found = decided(words)
     assert said in found.why
     assert found.reported
+
+
+@pytest.mark.parametrize("words", [["5m", "1.5bn", "7m"], ["5 M", "1.5 B"], ["$1m", "2m"], ["5 m", "3k"]])
+def test_numbers_that_may_be_scaled_are_not_mixed(tmp_path, words):
+    with pytest.raises(DataError, match="may be units or thousands, millions, billions"):
+        decided(words, "number")
+    assert decided(words).kind == "category"
+    assert "write the numbers out" in decided(words).why
+    with pytest.raises(DataError, match="may be units or thousands, millions, billions"):
+        looked(tmp_path, words * 12, task="regression")
 
 
 @pytest.mark.parametrize(

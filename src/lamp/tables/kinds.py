@@ -19,6 +19,7 @@ from lamp.tables.conventions import Conventions
 from lamp.tables.missing import MISSING_WORDS, PLACEHOLDERS, as_text
 from lamp.tables.plain import Summary
 from lamp.tables.reading.names import near
+from lamp.tables.scales import refuse_open_scales
 
 DROP = "drop"
 ASKED = {"number": "number", "category": "category", "boolean": "boolean", "date": "date", DROP: "left out"}
@@ -171,6 +172,8 @@ def _asked(cells: Cells, kind: str, conventions: Conventions) -> Decision:
     if kind == "number" and parsing.is_text(dtype):
         decimal = conventions.decimal_in(name)
         seen = numbers.seen(cells, decimal.value, missing, asked=True)
+        if found := seen.open_scales:
+            refuse_open_scales(name, found, seen.scaled)
         read, why = seen.rows, remarks.of_numbers(name, decimal, seen)
         known = {**_of_form(seen), "grouped": bool(decimal_marks.grouped(cells, decimal.value).any())}
     elif kind == "date" and (parsing.is_text(dtype) or dtype.is_integer()):

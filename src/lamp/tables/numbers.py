@@ -20,6 +20,7 @@ import polars as pl
 from lamp.tables import durations
 from lamp.tables.cells import Array, Cells, read_together, rows_of
 from lamp.tables.missing import MISSING_WORDS, changed
+from lamp.tables.scales import CODES, open_scales, scale_and_unit
 
 MOST_SHOWN = 50  # words kept as examples
 SLIPS, SLIPS_SHARE = 2, 0.05  # least words, and share of words, with another decimal mark that are no slips
@@ -32,21 +33,12 @@ MINUS, BLANKS, QUOTES = (
     "[\u00a0\u2000-\u200a\u202f\u205f\t]",
     "[\u2019\u02bc\u00b4`]",
 )
-CODES = (
-    "AED ARS AUD BDT BGN BRL CAD CHF CLP CNY COP CZK DKK EGP EUR GBP HKD HUF IDR ILS INR ISK JPY KES KRW KZT LKR MAD "
-    "MXN MYR NGN NOK NZD PEN PHP PKR PLN QAR RON RSD RUB SAR SEK SGD THB TRY TWD UAH USD UYU VND ZAR"
-).replace(" ", "|")
-BEFORE = rf"(?:[A-Z]{{0,3}}\p{{Sc}}|{CODES}|[Kk]r\.?|R[Ss]\.?|[Ff]r\.?)"
+BEFORE = rf"(?:[A-Z]{{0,3}}\p{{Sc}}|{CODES.pattern})"
 LETTER = r"\p{L}\p{M}\p{Sc}%‰°/"
 AFTER = rf"(?:[{LETTER}][{LETTER}²³·.\s]{{0,18}}|(?:[kcdm]?m|ft|in|mi|yd)[23])"
 UNUSUAL = "[^ -_a-~]"  # other letters than those of ASCII, tabs and `
 CODE = r"^[+-]?0\d+$"  # 007 is a word
 IN_PARENTHESES = r"^([^\d()]*)\(([^()+-]*)\)([^\d()]*)$"  # accountants write -100 as (100.00)
-
-SCALES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "bn": 1e9, "Bn": 1e9, "mn": 1e6, "Mn": 1e6, "mio": 1e6, "Mio": 1e6}
-SCALES |= {"Mio.": 1e6, "Mrd": 1e9, "Mrd.": 1e9, "million": 1e6, "millions": 1e6, "billion": 1e9, "billions": 1e9}
-SCALES |= {"thousand": 1e3, "tn": 1e12, "trillion": 1e12}
-ATTACHED = ("k", "K", "M", "B")  # after a blank they are units, as in 300 K
 
 
 @cache
@@ -226,7 +218,7 @@ def _units(fields: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
     different = affixes.unique()
     if not len(different):
         return pl.Series([], dtype=pl.Float64), affixes
-    read = [_unit(*each.split("\t")) for each in different.to_list()]
+    read = [scale_and_unit(*each.split("\t")) for each in different.to_list()]
     if len(different) == 1:
         return pl.repeat(read[0][0], len(affixes), eager=True), pl.repeat(read[0][1], len(affixes), eager=True)
     scales = pl.Series([scale for scale, _ in read], dtype=pl.Float64)
@@ -235,16 +227,6 @@ def _units(fields: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
         affixes.replace_strict(different, scales, return_dtype=pl.Float64),
         affixes.replace_strict(different, units, return_dtype=pl.String),
     )
-
-
-def _unit(before: str, blank: str, after: str) -> tuple[float, str]:
-    first, _, rest = after.partition(" ")
-    scale = 1.0
-    if first in SCALES and (first not in ATTACHED or not blank or before):
-        scale, after = SCALES[first], rest
-    elif after[:1] in ATTACHED and after[1:] and not after[1:].isascii():  # 3k€
-        scale, after = SCALES[after[0]], after[1:]
-    return scale, f"{before} {after}".strip()
 
 
 # ---- how a column writes its numbers ---------------------------------------------------------------------------------
@@ -281,6 +263,11 @@ class Seen:
         """The number that a text of the column is with this decimal mark."""
         value = float(self.cells.read(parts_of, decimal).value[int((self.cells.text == word).arg_max() or 0)])
         return None if isnan(value) else value
+
+    @property
+    def open_scales(self) -> list[str]:
+        """Units of the numbers read that may be scales, if the numbers would have several; see `scales`."""
+        return open_scales(self.units, self.form.scales) if self.form.unit != durations.SECOND else []
 
     @property
     def are_plain(self) -> bool:

@@ -95,6 +95,8 @@ def of_near_numbers(seen: numbers.Seen, there: int, share: float, change: str) -
     if seen.mixed or sum(seen.units.values()) < share * there:
         return _of_many_numbers(seen, there, change)
     units = [unit for unit in seen.units if unit]
+    if found := seen.open_scales:
+        return [f"{some(found)} may be units or thousands, millions, billions: write the numbers out"]
     if len(units) > 1:
         return [f"numbers in several units, {some(units)}: {change} reads the numbers without converting them"]
     if seen.are_codes:

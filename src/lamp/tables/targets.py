@@ -24,6 +24,7 @@ from lamp.tables.kinds import MOSTLY, listed, mostly
 from lamp.tables.missing import MISSING_WORDS
 from lamp.tables.numbers import NumberForm
 from lamp.tables.reading.names import matching, near
+from lamp.tables.scales import refuse_open_scales
 
 Task = Literal["classification", "regression"]
 TASKS = ("classification", "regression")
@@ -192,6 +193,8 @@ def odd_words(column: pl.Series, task: str | None, conventions: Conventions) -> 
     seen = _seen(column, missing, conventions)
     if task is not None and not mostly(seen.rows, seen.rows + seen.odd_rows, seen.odd):
         seen = _seen(column, missing, conventions, asked=True)  # numbers in several units too
+    if task is not None and (found := seen.open_scales):
+        refuse_open_scales(column.name, found, seen.scaled)
     if task is not None and seen.mixed and conventions.decimal_in(column.name).known != "asked":
         raise DataError(
             f"the target {column.name!r} holds {remarks.BOTH_MARKS}",
