@@ -412,6 +412,30 @@ def test_odd_words_in_a_target(tmp_path):
         assert any("left out" in note for note in plan.notes)
 
 
+@pytest.mark.parametrize("infinity", ["inf", "-Infinity"])
+def test_infinities_in_a_target_are_odd(tmp_path, infinity):
+    words = [f"{k * 1.5}" for k in range(60)]
+    words[16] = infinity
+    with pytest.raises(DataError, match=r"holds numbers, but infinite values in 1 of 60 rows") as caught:
+        looked(tmp_path, words)
+    assert f"'{infinity}' in row 17" in str(caught.value)
+    words[40] = "sold"
+    with pytest.raises(DataError, match=r"words and infinite values in 2 of 60 rows"):
+        looked(tmp_path, words, task="regression")
+    plan = looked(tmp_path, words, leave_out_odd=True)
+    assert plan.truth.tolist() == [k * 1.5 for k in range(60) if k not in (16, 40)]
+    assert any("where 'y' is not a finite number" in note for note in plan.notes)
+    assert len(looked(tmp_path, words, missing=[f"y={infinity}", "y=sold"]).rows) == 58
+
+
+def test_infinities_in_a_target_of_floats_are_odd(tmp_path):
+    frame = pl.DataFrame({"a": range(60), "b": [0.5, 1.5] * 30, "y": [*np.arange(59) / 4, -np.inf]})
+    frame.write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="-inf in row 60"):
+        plan_training(Request(tmp_path / "t.parquet", "y"))
+    assert len(plan_training(Request(tmp_path / "t.parquet", "y", leave_out_odd=True)).rows) == 59
+
+
 def test_none_is_a_class(tmp_path):
     words = ["Major"] * 9 + ["Minor"] * 9 + ["None"] * 22
     plan = looked(tmp_path, words)

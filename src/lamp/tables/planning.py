@@ -38,7 +38,7 @@ class Request:
     reading  the options for reading the table that were given
     missing, decimal, dates  how the table writes its values: "VALUE" for all columns, or "COLUMN=VALUE" for one
     members  networks in the ensemble, at most: fewer where the budget does not suffice for more
-    leave_out_odd  whether to leave out the rows in which a numeric target is not a number
+    leave_out_odd  whether to leave out the rows in which a numeric target is not a finite number
     held_out  which rows are for validation and test; by default random ones
     seconds  about how long everything may take
     """

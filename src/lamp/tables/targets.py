@@ -185,10 +185,12 @@ def may_follow_others(column: pl.Series, alone: Conventions) -> bool:
 
 
 def odd_words(column: pl.Series, task: str | None, conventions: Conventions) -> pl.Series:
-    """(n,) booleans: where a target holds words although it is, or is to be, a number."""
+    """(n,) booleans: where a target holds words or infinities although it is, or is to be, a finite number."""
     none = pl.repeat(False, len(column), dtype=pl.Boolean, eager=True)
-    if not parsing.is_text(column.dtype) or task == "classification":
+    if task == "classification":
         return none
+    if not parsing.is_text(column.dtype):
+        return _infinite(column, task) if column.dtype.is_float() else none
     missing = missing_words(column, conventions)
     seen = _seen(column, missing, conventions)
     if task is not None and not mostly(seen.rows, seen.rows + seen.odd_rows, seen.odd):
@@ -202,30 +204,41 @@ def odd_words(column: pl.Series, task: str | None, conventions: Conventions) -> 
             got=f"{seen.mixed!r} beside numbers with {seen.form.decimal!r}",
             fix="write all in one way, or name it: " + remarks.option(column.name, seen.form.decimal, "decimal"),
         )
-    if (
-        not seen.odd
-        or not seen.rows
-        or (
-            task is None
-            and (seen.are_codes or seen.mixed or not mostly(seen.rows, seen.rows + seen.odd_rows, seen.odd))
-        )
+    if not seen.rows or (
+        task is None and (seen.are_codes or seen.mixed or not mostly(seen.rows, seen.rows + seen.odd_rows, seen.odd))
     ):
         return none
     read = parsing.numbers(column, seen.form, missing)
-    odd = read.is_null() & parsing.words(column, missing).is_not_null()
+    if not seen.odd:
+        return _infinite(read, task)
+    odd = parsing.words(column, missing).is_not_null() & ~read.is_finite().fill_null(False)
     return none if task is None and _few(read.drop_nulls()) else odd
 
 
+def _infinite(read: pl.Series, task: str | None) -> pl.Series:
+    """(n,) booleans: where these numbers are infinite, unless they are taken for classes."""
+    infinite = read.is_infinite().fill_null(False)
+    return infinite & (task is not None or not _few(read.drop_nulls())) if infinite.any() else infinite
+
+
 def refuse_odd_words(column: pl.Series, rows: pl.Series) -> NoReturn:
-    """Raise the DataError for a numeric target that holds words in these rows (counted from 0)."""
-    words = column.gather(rows).unique(maintain_order=True).to_list()
+    """Raise the DataError for a numeric target that holds words or infinities in these rows (counted from 0)."""
+    words, what = _odd(column, rows)
     raise DataError(
-        f"the target {column.name!r} holds numbers, but words in {len(rows):,} of {len(column):,} rows",
-        expected="numbers",
+        f"the target {column.name!r} holds numbers, but {what} in {len(rows):,} of {len(column):,} rows",
+        expected="finite numbers",
         got=f"{remarks.some(words)} in {_rows(rows)}",
-        fix=f"--leave-out-odd leaves these rows out; {remarks.option(column.name, words[0], 'missing')} takes a word "
-        "for missing; --task classification takes all values for classes",
+        fix=f"--leave-out-odd leaves these rows out; {remarks.option(column.name, str(words[0]), 'missing')} takes "
+        "a value for missing; --task classification takes all values for classes",
     )
+
+
+def _odd(column: pl.Series, rows: pl.Series) -> tuple[list[Any], str]:
+    """The different values in some rows, none of which is a finite number, and what they are."""
+    words = column.gather(rows).unique(maintain_order=True)
+    infinite = numbers.parsed(words.cast(pl.String), ".")["value"].is_infinite().fill_null(False)
+    what = "infinite values" if infinite.all() else "words and infinite values" if infinite.any() else "words"
+    return words.to_list(), what
 
 
 def remark_on_gaps(column: pl.Series, there: pl.Series) -> str:
@@ -235,9 +248,10 @@ def remark_on_gaps(column: pl.Series, there: pl.Series) -> str:
 
 
 def remark_on_odd_words(column: pl.Series, rows: pl.Series) -> str:
-    """The remark that these rows (counted from 0) are left out because of the words in them."""
-    words = column.gather(rows).unique(maintain_order=True).to_list()
-    return f"{_rows(rows)} left out, where {column.name!r} is not a number: {remarks.some(words)}"
+    """The remark that these rows (counted from 0) are left out because of the words or infinities in them."""
+    words, what = _odd(column, rows)
+    number = "a number" if what == "words" else "a finite number"
+    return f"{_rows(rows)} left out, where {column.name!r} is not {number}: {remarks.some(words)}"
 
 
 def _rows(rows: pl.Series) -> str:
