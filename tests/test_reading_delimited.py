@@ -101,6 +101,15 @@ def test_a_lone_quote_among_quoted_values():
     assert "line 3" in told
 
 
+def test_quotes_within_quoted_values_are_told_whether_or_not_these_hold_the_separator():
+    for value in ('"2" pipe"', '"2" pipe, steel"', '"2" pipe, thin, steel"'):
+        notes = []
+        with pytest.raises(DataError, match="line 2: a single quote character inside a quoted value") as caught:
+            read_table(f"a,b,c\n{value},1,x\n{value},2,y\n".encode(), notes=notes)
+        assert "--quote" in caught.value.fix
+        assert not notes
+
+
 def test_a_quoted_value_over_several_lines():
     text = 'a,b\n"x\ny, z",1\n"u\r\n\r\nv",2\nw,3\n'
     assert rows(text)[1:] == [["x\ny, z", "1"], ["u\r\n\r\nv", "2"], ["w", "3"]]
@@ -150,6 +159,10 @@ def test_blanks_as_separators():
 
 def test_a_line_that_names_the_separator():
     assert rows("sep=;\na;b\n1;2\n") == [["a", "b"], ["1", "2"]]
+    told = refused("sep=;\na,b\n1,2\n")
+    assert "columns separated by a semicolon, as the line sep=; says" in told
+    assert '--separator ","' in told
+    assert rows("sep=;\na,b\n1,2\n", separator=",") == [["a", "b"], ["1", "2"]]
     assert rows('"sep=|"\r\na|b\r\n1|2\r\n') == [["a", "b"], ["1", "2"]]
 
 
@@ -293,7 +306,20 @@ def test_names():
 
 
 def test_a_header_that_comes_again():
-    assert "repeated 1 times" in notes_of("a,b\n1,x\na,b\n2,y\n")
+    text = "a,b\n1,x\na,b\n2,y\n"
+    assert rows(text) == [["a", "b"], ["1", "x"], ["2", "y"]]
+    assert "left out line 3, which repeats the names" in notes_of(text)
+    assert "WARNING" not in notes_of("x,y\nred,up\nblue,down\nx,y\nred,down\n")
+    twice = notes_of('a,b\n"1\n2",x\na,b\n2,y\na,b\n')
+    assert "left out lines 4, 6, which repeat the names" in twice
+
+
+def test_records_without_a_header_are_not_names_that_come_again():
+    text = "red,up\nblue,down\nred,up\nred,down\nblue,up\n" * 9
+    assert len(rows(text)) == 45
+    assert "WARNING" in notes_of(text)
+    assert "repeat" not in notes_of(text)
+    assert "repeat" not in notes_of("a,b\na,b\na,b\n")
 
 
 def test_too_many_columns():

@@ -52,7 +52,9 @@ FALLS_SHORT = 1
 @reading
 @written
 @held_out
-@click.option("--leave-out-odd", is_flag=True, help="Leave out the rows in which a numeric target is not a finite number.")
+@click.option(
+    "--leave-out-odd", is_flag=True, help="Leave out the rows in which a numeric target is not a finite number."
+)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="The folder to write  [default: the table's name with -model]"
 )

@@ -33,7 +33,7 @@ MOST_NUMBERED_CLASSES = 20  # up to so many different whole numbers are taken fo
 ROWS_PER_CLASS = 3  # if there are at least this many rows per class
 MOST_CLASSES = 1000
 FIRST_ROWS = 20  # rows in which a missing target's name is looked for
-USUAL_SEPARATORS = ",;|"  # which are detected
+USUAL_SEPARATORS = ",;|\t"  # which are detected
 MOST_ROWS = 5  # row numbers listed in a message
 
 
@@ -145,8 +145,8 @@ def _where_it_is(frame: pl.DataFrame, name: str) -> str:
                 return "the first line seems to name the columns: leave out --no-header"
             return f"row {number:,} of the table seems to name the columns: --skip-lines leaves out the lines above it"
     if frame.width == 1 and name in re.split(r"\W+", only := frame.columns[0]):
-        marks = re.findall(r"[^\w\s\"']", only)
-        if not marks or marks[0] in USUAL_SEPARATORS:
+        marks = re.findall(r"[^\w \"']", only) or [" "]
+        if marks[0] in USUAL_SEPARATORS:
             return "the whole first line was read as one name: if each line is in quotes as a whole, remove these"
         mark = quote(marks[0]) if marks[0].isprintable() else f"$'\\x{ord(marks[0]):02x}'"
         return f"the first line was read as one name: --separator {mark} may separate the names in it"

@@ -20,7 +20,7 @@ from lamp.tables.reading.encodings import line_of
 from lamp.tables.reading.names import distinct
 from lamp.tables.reading.options import ReadOptions
 from lamp.tables.reading.ragged import line_at, refuse_one_column, refuse_quote, refuse_ragged
-from lamp.tables.reading.records import Dialect, long_fields
+from lamp.tables.reading.records import Dialect, Records, long_fields
 
 COMMENT = "#"
 YEARS = range(1900, 2101)  # numbers that may well be column names
@@ -53,8 +53,9 @@ def read_delimited(data: bytes, name: str, likely: str, options: ReadOptions, no
         separator = options.separator or said or dialects.separator_of(sample, likely)
         if separator != likely and options.separator is None:
             notes.append(f"{name}: the values are separated by {dialects.named(separator)}")
-        read = _read(Text(body, line, name), separator, comment, options, notes)
-    return _named(read, name, options, notes)
+        text = Text(body, line, name)
+        read = _read(text, separator, comment, said, options, notes)
+        return _named(text, read, options, notes)
 
 
 # ---- lines before the table ------------------------------------------------------------------------------------------
@@ -109,8 +110,13 @@ def refuse_empty(name: str, got: str, fix: str = "check how the file was written
 
 
 # ---- choosing the dialect --------------------------------------------------------------------------------------------
-def _read(text: Text, separator: str, comment: str, options: ReadOptions, notes: list[str]) -> Attempt:
-    """The text read in the only dialect that fits. Raises DataError if none fits, or more than one."""
+def _read(
+    text: Text, separator: str, comment: str, said: str | None, options: ReadOptions, notes: list[str]
+) -> Attempt:
+    """The text read in the only dialect that fits. Raises DataError if none fits, or more than one.
+
+    said  the separator that a line such as `sep=;` names, or None
+    """
     body, name = text.body, text.name
     comment = comment if comment and _has_lines_with(body, comment) else ""
 
@@ -145,10 +151,10 @@ def _read(text: Text, separator: str, comment: str, options: ReadOptions, notes:
             read = _literal(text, by("none"), separator, read, notes)
     if read.bad_quote is not None:
         refuse_quote(text, read)
-    if read.width == 1 and options.separator is not None:
+    if read.width == 1 and (options.separator or said):
         found = dialects.separator_of(dialects.sample_of(body), ",")
         if found.encode() in line_at(text, read.header_line).encode():
-            refuse_one_column(text, read, found)
+            refuse_one_column(text, read, found, "--separator" if options.separator else f"the line sep={said}")
     if read.width == 0:
         refuse_empty(name, "only comments and empty lines")
     if read.frame is None:
@@ -175,7 +181,8 @@ def _literal(text: Text, plain: Attempt, separator: str, read: Attempt, notes: l
     """The attempt that takes quotes literally, if it fits and no value is in quotes; else the failed one, `read`."""
     mark = re.escape(separator)
     within = re.compile(rf'(?:^|{mark}|[\r\n])"[^{mark}\r\n]*"(?=[\r\n]|{mark}|$)'.encode())
-    if plain.frame is None or within.search(text.body):
+    longer = plain.header is not None and plain.width > len(plain.header)  # a quoted value was cut in two
+    if plain.frame is None or longer or within.search(text.body):
         return read if read.bad_quote is not None or plain.frame is None else plain
     where = f" (line {read.bad_quote.line:,})" if read.bad_quote is not None else ""
     notes.append(f"{text.name}: quotes are taken literally{where}; if that is wrong: --quote double")
@@ -247,10 +254,10 @@ def _note_left_out(read: Attempt, name: str, notes: list[str]) -> None:
 
 
 # ---- the names of the columns ----------------------------------------------------------------------------------------
-def _named(read: Attempt, name: str, options: ReadOptions, notes: list[str]) -> pl.DataFrame:
+def _named(text: Text, read: Attempt, options: ReadOptions, notes: list[str]) -> pl.DataFrame:
     """The table with its columns' names."""
     assert read.frame is not None
-    frame, header = read.frame, read.header
+    frame, header, name = read.frame, read.header, text.name
     if header is None:
         header = [""] * read.width
         return frame.rename(dict(zip(frame.columns, distinct(header, [], name), strict=True)))
@@ -262,9 +269,18 @@ def _named(read: Attempt, name: str, options: ReadOptions, notes: list[str]) -> 
         frame = frame.select(frame.columns[: len(header)])
     if read.dialect.separator == "|":
         frame = _without_rule(frame, name, notes)
-    if len(frame) and options.header is None:
+    once = _without_repeated_header(frame, header)
+    if len(once) < len(frame):
+        records = Records(text.body, read.dialect, text.line)
+        lines = [f"{line:,}" for line, fields in records if fields == read.header][1:]
+        what = "line" if len(lines) == 1 else "lines"
+        notes.append(
+            f"{name}: left out {what} {', '.join(lines[:5])}{', ...' * (len(lines) > 5)}, which "
+            f"{'repeats' if len(lines) == 1 else 'repeat'} the names of the columns, as where files were joined"
+        )
+    elif len(frame) and options.header is None:
         note_data_as_names(frame, header, name, notes)
-    _note_repeated_header(frame, header, name, notes)
+    frame = once
     return frame.rename(dict(zip(frame.columns, distinct(header, notes, name), strict=True)))
 
 
@@ -322,12 +338,16 @@ def note_data_as_names(frame: pl.DataFrame, header: list[str], name: str, notes:
                      "If it is data, use --no-header; the columns are then column_1, column_2, ...")  # fmt: skip
 
 
-def _note_repeated_header(frame: pl.DataFrame, header: list[str], name: str, notes: list[str]) -> None:
-    """Add a note if rows repeat the first line, as in concatenated files."""
+def _without_repeated_header(frame: pl.DataFrame, header: list[str]) -> pl.DataFrame:
+    """The table without rows that repeat the first line, as in concatenated files.
+
+    If most of the first line's words occur in other rows too, it is a record like those, and nothing is left out.
+    """
     if frame.width < 2:
-        return
-    candidates = frame.filter(frame.to_series(0) == header[0])
-    same = [row for row in candidates.iter_rows() if ["" if value is None else value for value in row] == header]
-    if same:
-        notes.append(f"{name}: the line of column names is repeated {len(same):,} times: "
-                     "are these several files in one?")  # fmt: skip
+        return frame
+    candidates = (frame.to_series(0) == header[0]).arg_true()
+    rows = zip(candidates.to_list(), frame[candidates].iter_rows(), strict=True)
+    same = {k for k, row in rows if ["" if value is None else value for value in row] == header}
+    others = frame.filter(pl.Series([k not in same for k in range(len(frame))])) if same else frame.head(0)
+    known = sum(name in others.to_series(k) for k, name in enumerate(header))
+    return others if len(others) and known <= frame.width / 2 else frame

@@ -67,13 +67,17 @@ def _fix(read: Attempt, line: int, length: int, shown: str) -> str:
     return "correct it; or --ragged fill adds missing values; or --ragged drop leaves such lines out"
 
 
-def refuse_one_column(text: Text, read: Attempt, likely: str) -> NoReturn:
-    """Raise the DataError for text that is not separated by the separator the user named, but by another one."""
+def refuse_one_column(text: Text, read: Attempt, likely: str, says: str) -> NoReturn:
+    """Raise the DataError for text that is not separated by the separator that was named, but by another one.
+
+    says  what names it: "--separator", or a line of the file
+    """
     raise DataError(
         f"{text.name}: the table has only one column",
-        expected=f"columns separated by {dialects.named(read.dialect.separator)}, as --separator says",
+        expected=f"columns separated by {dialects.named(read.dialect.separator)}, as {says} says",
         got=f"the first line {line_at(text, read.header_line)[:SHOWN]!r}",
-        fix=f"it seems separated by {dialects.named(likely)}: {dialects.option(likely)}, or leave --separator out",
+        fix=f"it seems separated by {dialects.named(likely)}: {dialects.option(likely)}"
+        + (", or leave --separator out" if says == "--separator" else ""),
     )
 
 
