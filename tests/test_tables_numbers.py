@@ -8,6 +8,7 @@ import pytest
 
 from lamp.errors import ArgumentError, DataError
 from lamp.tables import Preprocessing, kinds, numbers, read_table, targets
+from lamp.tables.cells import Cells
 from lamp.tables.conventions import Conventions
 from lamp.tables.plain import plain_numbers
 from lamp.tables.planning import Request, plan_training
@@ -197,6 +198,7 @@ def test_what_is_no_number(words):
         (["3k", "500"], "'3k' is read as 3000"),
         (["1.000.000", "5"], "'1.000.000' is read as 1000000"),
         (["-", "5", "6", "7"], "9 of 36 values are not numbers and count as missing: '-'"),
+        (["x", *FILL, *FILL, *FILL[1:]], "1 of 36 values is not a number and counts as missing: 'x'"),
         (["#DIV/0!", "5.5", "6"], "count as missing: '#DIV/0!'"),
         (["1 000", "5"], "'1 000' is read as 1000"),
         (["-999", *FILL], "-999 in 3 rows is far from all others; if it means missing: --missing x=-999"),
@@ -222,6 +224,29 @@ def test_numbers_that_may_be_scaled_are_not_mixed(tmp_path, words):
     assert "write the numbers out" in decided(words).why
     with pytest.raises(DataError, match="may be units or thousands, millions, billions"):
         looked(tmp_path, words * 12, task="regression")
+
+
+def test_a_unit_of_an_older_folder_is_the_scale_that_it_was():
+    """Older folders took the letters beside a currency for a part of the unit: 5 of $5m, in "$ m"."""
+    for unit, words, read in (
+        ("$ m", ["$5m", "$1.5m", "$7 m", "$1.5bn", "$3", "5 kg"], [5, 1.5, 7, 1500, None, None]),
+        ("k EUR", ["5 k EUR", "5 EUR k", "5k EUR"], [5, None, 5]),
+        ("m€", ["3m€", "3m €", "3€"], [3, 3, None]),
+        ("m", ["3m", "3 m", "$3m"], [3, 3, None]),  # metres
+        ("K", ["300 K", "300K"], [300, None]),  # kelvins
+    ):
+        form = numbers.NumberForm(unit=unit)
+        assert pl.Series(form.read([Cells(pl.Series(words))])[0]).fill_nan(None).to_list() == read
+
+
+def test_limits_beside_few_numbers_are_told():
+    """What a laboratory writes for less than it can measure; <=50K and >50K are classes, and <18 beside 18-35 too."""
+    found = decided(["<5", "<5", "3", "<5", "7"])
+    assert found.reported
+    assert "22 of 36 values are limits, such as '<5', and count as words: write numbers in their place" in found.why
+    assert "--kind x=number takes them for gaps" in found.why
+    for words in (["<=50K", ">50K"], ["<18", "18-35", ">35", "9"], ["< 3 years", "red"]):
+        assert "limits" not in decided(words).why
 
 
 @pytest.mark.parametrize(
@@ -291,7 +316,7 @@ def test_a_column_reads_typed_numbers_too():
     notes = []
     typed = made.transform(pl.DataFrame({"x": [3036.0, 12.5], "beside": [1, 2]}), notes)
     assert (typed == made.transform(frame[:2].with_columns(beside=pl.Series([1, 2])))).all()
-    assert "x: 2 values without $ read as in $" in notes
+    assert "x: 2 values without $ are read as in $" in notes
 
 
 @pytest.mark.parametrize("word", ["007", "1,5", "€5", "12 kg", "3k", "many"])

@@ -20,7 +20,7 @@ import polars as pl
 from lamp.tables import durations
 from lamp.tables.cells import Array, Cells, read_together, rows_of
 from lamp.tables.missing import MISSING_WORDS, changed
-from lamp.tables.scales import CODES, open_scales, scale_and_unit
+from lamp.tables.scales import CODES, open_scales, parted, scale_and_unit
 
 MOST_SHOWN = 50  # words kept as examples
 SLIPS, SLIPS_SHARE = 2, 0.05  # least words, and share of words, with another decimal mark that are no slips
@@ -87,16 +87,17 @@ class NumberForm:
         value = parts.value
         if self.unit == durations.SECOND:
             value = value * np.array([durations.SECONDS.get(unit.lower(), 1.0) for unit in parts.unit.tolist()])
+        value = np.where(self._scaled_now(parts), value / parted(self.unit or "")[0], value)
         return np.where(self.fits(parts), value, np.nan)
 
     def fits(self, parts: Parts) -> Array:
         """(m,) booleans: which texts are numbers of this form."""
-        fits = parts.numeric
+        fits, older = parts.numeric, self._scaled_now(parts)
         if self.unit is not None:
             bare = parts.unit == ""
             if self.unit:
                 # beside 50 %, 0.5 is ambiguous; beside 12A, 12B is not 12 billion
-                own = parts.unit == self.unit
+                own = (parts.unit == self.unit) | older
                 if self.unit == durations.SECOND:
                     own = np.array([unit.lower() in durations.SECONDS for unit in parts.unit.tolist()], bool)
                 bare = own | (bare & (parts.value == 0 if self.unit == "%" else ~parts.scaled))
@@ -104,8 +105,13 @@ class NumberForm:
         if not self.zeros:
             fits = fits & ~parts.zero
         if not self.scales:
-            fits = fits & ~parts.scaled
+            fits = fits & (~parts.scaled | older)
         return fits
+
+    def _scaled_now(self, parts: Parts) -> Array:
+        """(m,) booleans: which texts are scaled by a part of this unit, as $5m is where an older folder has "$ m"."""
+        scale, unit = parted(self.unit or "")
+        return parts.scaled & (parts.unit == unit) if scale != 1.0 else np.zeros(len(parts.value), bool)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

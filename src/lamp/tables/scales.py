@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import cache
 from typing import NoReturn
 
 from lamp.errors import DataError
@@ -40,6 +41,16 @@ def scale_and_unit(before: str, blank: str, after: str) -> tuple[float, str]:
     elif after[:1] in ATTACHED and after[1:] and not after[1:].isascii():  # 3kΩ
         scale, after = SCALES[after[0]], after[1:]
     return scale, f"{before} {after}".strip()
+
+
+@cache
+def parted(unit: str) -> tuple[float, str]:
+    """The factor within a unit, and the unit without it: 1e6 and "$" for "$ m", 1 and "kg" for "kg".
+
+    Folders of older versions hold such units, for they took the letters beside a currency for a part of it.
+    """
+    before, _, after = unit.partition(" ")
+    return scale_and_unit(before, " ", after) if after and _is_money(before) else scale_and_unit("", " ", unit)
 
 
 def _is_money(text: str) -> bool:
