@@ -108,7 +108,7 @@ def test_every_line_is_read_or_the_bad_one_named(trained, call, broken):
         ("a,,y\n1,2,u\n", [], "called column_2"),
         ("a,a,y\n1,2,u\n", [], "'a' becomes 'a_2'"),
         ("# made\na,b,y\n1,2,u\n", [], "begins with '#'"),
-        ("a,b,y\n1,2,u\nx\n", ["--ragged", "drop"], "filled or dropped"),
+        ("a,b,y\n1,2,u\nx\n", ["--ragged", "drop"], "left out 1 line with too few or too many"),
         ("e\u0301,b,y\n1,2,u\n", ["--kind", "\u00e9=drop"], "asked for"),
         ("a,b,\u00e9\n1,2,u\n", ["--target", "e\u0301"], "2 classes"),
     ],

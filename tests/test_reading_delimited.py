@@ -118,6 +118,18 @@ def test_a_quoted_value_over_several_lines():
 
 def test_blanks_between_separators_and_quotes():
     assert rows('a, b\n1, "x, y"\n2, "z"\n')[1:] == [["1", "x, y"], ["2", "z"]]
+    assert rows('a, b\n1, "x"\n2, "z" \n') == [["a", "b"], ["1", "x"], ["2", "z"]]
+    assert rows('a, "b"\n1, 2.5\n2, 3.5\n')[0] == ["a", "b"]
+    assert read_table(b'a, b\n1, "2.5"\n2, "3.5"\n').dtypes == [pl.Int64, pl.Float64]
+    assert rows('a,b\n1, x "y" z\n2, w\n')[1:] == [["1", ' x "y" z'], ["2", " w"]]  # no value is in quotes
+
+
+@pytest.mark.parametrize("text", ["a,b\n'red',1\n'blue',2\n", "a;b;c\n1;'x';'5'\n2; 'y' ;'6'\n", "a\n'x'\n'y'\n"])
+def test_single_quotes_stay_and_are_told(text):
+    assert "keep their single quotes" in notes_of(text)
+    assert "'" in rows(text)[1][0] + rows(text)[1][-1]
+    for other in ("a,b\nit's,1\nred,2\n", "a,b\nrock 'n' roll,1\n'tis,2\n", "a,b\n'x',1\nred,2\nblue,3\n"):
+        assert "single quotes" not in notes_of(other)
 
 
 def test_a_backslash_that_could_be_either():
@@ -189,7 +201,18 @@ def test_line_ends_written_twice():
 
 
 def test_mixed_line_ends():
-    assert rows("a,b\r\n1,x\n2,y\r\n3,z\r4,w\n")[1:] == [["1", "x"], ["2", "y"], ["3", "z"], ["4", "w"]]
+    text = "a,b\r\n1,x\n2,y\r\n3,z\r4,w\n"
+    assert rows(text)[1:] == [["1", "x"], ["2", "y"], ["3", "z"], ["4", "w"]]
+    assert "1 carriage return ends a line or is in quotes, without a line feed" in notes_of(text)
+
+
+@pytest.mark.parametrize(("end", "name"), [("\x85", "0085"), ("\u2028", "2028"), ("\u2029", "2029"), ("\x1e", "001E")])
+@pytest.mark.parametrize("last", ["", "\n"])
+def test_lines_that_end_as_in_unicode(end, name, last):
+    text = end.join(["a,b", "1,x", "2,y"]) + end + last
+    assert rows(text) == [["a", "b"], ["1", "x"], ["2", "y"]]
+    assert f"lines end in the character U+{name}" in notes_of(text)
+    assert rows(f"a,b\n1,x{end}y\n2,z\n")[1] == ["1", f"x{end}y"]
 
 
 def test_empty_lines():
@@ -203,6 +226,8 @@ def test_empty_lines():
     [
         ("a,b,c\n1,2,3\n4,5\n6,7,8\n", ["line 3", "fewer values (2)", "--ragged fill", "4,5"]),
         ("a,b\n1,2\n3,4,5\n6,7\n", ["line 3", "more values (3)", "--ragged drop"]),
+        ("a,b\n1,2\n3,4,5\n6\n", ["names (2); 1 other line does not fit either"]),
+        ("a,b\n1,2\n3\n4\n5\n6,7\n8,9\n", ["names (2); 2 other lines do not fit either"]),
         ("a,b,c\n1,2,3\nTotal\n", ["line 3", "--ragged drop", "last line"]),
         ("Report\n\na,b,c\n1,2,3\n4,5,6\n", ["line 1", "--skip-lines 2"]),
         ("a,b\n1,2\n# 3\n4,5\n", ["line 3", '--comment "#"']),
@@ -221,8 +246,8 @@ def test_what_is_done_with_ragged_lines():
     text = "a,b,c\n1,2,3\n4,5\n6,7,8,9\n"
     assert rows(text, ragged="fill")[1:] == [["1", "2", "3"], ["4", "5", ""], ["6", "7", "8"]]
     assert rows(text, ragged="drop")[1:] == [["1", "2", "3"]]
-    assert "2 lines" in notes_of(text, ragged="drop")
-    assert "3, 4" in notes_of(text, ragged="fill")
+    assert "left out 2 lines" in notes_of(text, ragged="drop")
+    assert "filled or cut 2 lines with too few or too many values: 3, 4" in notes_of(text, ragged="fill")
     assert rows("Report\na,b\n1,2\n", skip_lines=1) == [["a", "b"], ["1", "2"]]
 
 
@@ -312,6 +337,11 @@ def test_a_header_that_comes_again():
     assert "WARNING" not in notes_of("x,y\nred,up\nblue,down\nx,y\nred,down\n")
     twice = notes_of('a,b\n"1\n2",x\na,b\n2,y\na,b\n')
     assert "left out lines 4, 6, which repeat the names" in twice
+    assert "left out line 3, which" in notes_of("a,b,\n1,2,\na,b,\n3,4,\n")
+    assert "left out line 3, which" in notes_of("a,b\n1,2\na,b,\n3,4\n")
+    assert "left out line 3, which" in notes_of('#,"x",y\nr1,1,2\n#,x,y\nr2,3,4\n', comment="")
+    many = notes_of("a,b\n" + "1,x\na,b\n" * 7)
+    assert "left out lines 3, 5, 7, 9, 11, ..., which repeat the names of the columns" in many
 
 
 def test_records_without_a_header_are_not_names_that_come_again():

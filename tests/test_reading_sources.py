@@ -345,6 +345,13 @@ def test_names_and_empty_rows_of_a_sheet_are_told():
     assert "data" not in notes
 
 
+def test_names_that_come_again_in_a_sheet_are_left_out_and_told():
+    pytest.importorskip("fastexcel")
+    frame, notes = noted(workbook(["a", "b"], [1, "x"], ["a", "b"], [2, "y"]), sheet="two")
+    assert [float(cell) for cell in frame["a"]] == [1, 2]
+    assert "left out 1 row that repeats the names of the columns" in notes
+
+
 def test_spreadsheets_say_what_they_need(monkeypatch):
     monkeypatch.setitem(sys.modules, "fastexcel", None)
     refused(workbook(), "fastexcel", "pip install", "save the sheet as CSV")

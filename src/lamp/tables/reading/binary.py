@@ -8,7 +8,8 @@ from typing import NoReturn
 import polars as pl
 
 from lamp.errors import DataError
-from lamp.tables.reading.delimited import note_data_as_names
+from lamp.printable import counted
+from lamp.tables.reading.delimited import note_data_as_names, repeats_of_names
 from lamp.tables.reading.names import distinct
 from lamp.tables.reading.options import MOST_BYTES, ReadOptions, check_width
 from lamp.tables.reading.sources import Content, refuse_large
@@ -97,8 +98,13 @@ def read_sheets(content: Content, options: ReadOptions, notes: list[str]) -> pl.
         return there.rename(dict(zip(there.columns, distinct([""] * there.width, [], content.name), strict=True)))
     if len(header) != there.width:  # of a header in another row
         header = ["" if name.startswith(UNNAMED) else name for name in there.columns]
-    if options.header is None and len(there):
-        note_data_as_names(there.cast(pl.String), header, content.name, notes)
+    text = there.cast(pl.String)
+    if repeated := repeats_of_names(text, header):
+        verb = "repeats" if len(repeated) == 1 else "repeat"
+        notes.append(f"{content.name}: left out {counted(len(repeated), 'row')} that {verb} the names of the columns")
+        there = there[[k for k in range(len(there)) if k not in repeated]]
+    elif options.header is None and len(there):
+        note_data_as_names(text, header, content.name, notes)
     return there.rename(dict(zip(there.columns, distinct(header, notes, content.name), strict=True)))
 
 

@@ -23,6 +23,8 @@ from lamp.tables.reading.ragged import line_at, refuse_one_column, refuse_quote,
 from lamp.tables.reading.records import Dialect, Records, long_fields
 
 COMMENT = "#"
+OTHER_ENDS = ("\x85".encode(), "\u2028".encode(), "\u2029".encode(), b"\x1e")  # of lines, in Unicode and on mainframes
+MOST_IN_SINGLE, SHOWN = 0.5, 40  # values in single quotes per line from which a remark says so; characters of one
 YEARS = range(1900, 2101)  # numbers that may well be column names
 RULE = re.compile(":?-{3,}:?")  # a cell of the line below the names of a Markdown table
 
@@ -34,7 +36,7 @@ def read_delimited(data: bytes, name: str, likely: str, options: ReadOptions, no
 
     Raises DataError, with the line, for text that cannot be read without doubt.
     """
-    body, line, said = dialects.preamble(data, options)
+    body, line, said = dialects.preamble(_with_line_feeds(data, name, notes), options)
     body = body.rstrip(b"\x1a")  # DOS marks the end of a file so
     body, line, comment = _without_comments(body, line, name, options, notes)
     if (not body or body.isspace()) and options.skip_lines and not data.isspace():
@@ -45,9 +47,8 @@ def read_delimited(data: bytes, name: str, likely: str, options: ReadOptions, no
         notes.append(f"{name}: every line ends in one carriage return too many; these were removed")
         body = body.replace(b"\r\r\n", b"\r\n")
     if b"\r" in body and b"\n" in body and (lone := body.count(b"\r") - body.count(b"\r\n")):
-        notes.append(
-            f"{name}: mixed line ends; {lone:,} carriage returns without a line feed end lines or are in quotes"
-        )
+        marks = "carriage return ends a line or is" if lone == 1 else "carriage returns end lines or are"
+        notes.append(f"{name}: mixed line ends; {lone:,} {marks} in quotes, without a line feed")
     with long_fields():
         sample = dialects.sample_of(body)
         separator = options.separator or said or dialects.separator_of(sample, likely)
@@ -59,6 +60,15 @@ def read_delimited(data: bytes, name: str, likely: str, options: ReadOptions, no
 
 
 # ---- lines before the table ------------------------------------------------------------------------------------------
+def _with_line_feeds(data: bytes, name: str, notes: list[str]) -> bytes:
+    """The text with line feeds in place of other characters that end all of its lines."""
+    end = next((mark for mark in OTHER_ENDS if mark in data), None)
+    if end is None or b"\n" in (lines := data.rstrip()) or b"\r" in lines:
+        return data
+    notes.append(f"{name}: lines end in the character U+{ord(end.decode()):04X}")
+    return data.replace(end, b"\n")
+
+
 def _without_comments(
     body: bytes, line: int, name: str, options: ReadOptions, notes: list[str]
 ) -> tuple[bytes, int, str]:
@@ -125,8 +135,7 @@ def _read(
         if quote == "none" or not _has_padded_quotes(body, separator):
             return tried
         other = attempt(text, Dialect(separator, quote, padded=True, comment=comment), options)
-        fits = other.frame is not None and (tried.frame is None or other.frame.width < tried.frame.width)
-        return other if fits else tried
+        return other if _has_fewer_quotes(other, tried) else tried
 
     quoted, mark = b'"' in body, f"\\{separator}".encode()
     if options.quote is not None:
@@ -161,8 +170,28 @@ def _read(
         refuse_ragged(text, read)
     if options.comment is None:
         _refuse_data_in_comments(read, name)
-    _note_left_out(read, name, notes)
+    _note_left_out(read, name, options.ragged == "fill", notes)
+    _note_single_quotes(text, read, notes)
     return read
+
+
+def _has_fewer_quotes(padded: Attempt, strict: Attempt) -> bool:
+    """Whether reading blanks around quotes joins values that these enclose, or else takes nothing but quotes away."""
+    one, other = padded.frame, strict.frame
+    if one is None or other is None or one.width != other.width:
+        return one is not None and (other is None or one.width < other.width)
+    names = [pl.Series(each.header or (), dtype=pl.String) for each in (padded, strict)]
+    if len(one) != len(other) or len(names[0]) != len(names[1]):
+        return False
+    removed, blanks = False, " \t".replace(strict.dialect.separator, "")
+    for read, column in ((names[0], names[1]), *zip(one, other, strict=True)):
+        read, cells = read.fill_null(""), column.fill_null("").str.strip_chars(blanks)
+        inner = cells.str.replace(r'(?s)^"(.*)"$', "${1}").str.replace_all('""', '"', literal=True)
+        unquoted = cells.str.contains(r'(?s)^".*"$') & (read == inner)
+        if not (unquoted | (read.str.strip_chars(blanks) == cells)).all():
+            return False
+        removed |= bool((unquoted & (read != cells)).any())
+    return removed
 
 
 def _has_padded_quotes(body: bytes, separator: str) -> bool:
@@ -237,7 +266,20 @@ def _refuse_data_in_comments(read: Attempt, name: str) -> None:
         )
 
 
-def _note_left_out(read: Attempt, name: str, notes: list[str]) -> None:
+def _note_single_quotes(text: Text, read: Attempt, notes: list[str]) -> None:
+    """Add a note if values stand in single quotes, which stay a part of them."""
+    if b"'" not in text.body:
+        return
+    sample, mark = dialects.sample_of(text.body), re.escape(read.dialect.separator)
+    found = re.findall(rf"(?:^|{mark}) *('[^'{mark}\r\n]+') *(?={mark}|[\r\n]|$)", sample, re.MULTILINE)
+    if found and len(found) >= MOST_IN_SINGLE * max(1, sample.count("\n"), sample.count("\r")):
+        notes.append(
+            f"{text.name}: values such as {found[-1][:SHOWN]} keep their single quotes; if these only enclose them, "
+            "write double quotes"
+        )
+
+
+def _note_left_out(read: Attempt, name: str, filled: bool, notes: list[str]) -> None:
     if read.empty:
         what = "skipped" if read.width > 1 else "read as missing values"
         notes.append(
@@ -248,9 +290,8 @@ def _note_left_out(read: Attempt, name: str, notes: list[str]) -> None:
         notes.append(f"{name}: {counted(len(read.comments), 'line')} skipped as {what}")
     if read.odd_count:
         lines = ", ".join(f"{line:,}" for line, _, _ in read.odd[:5]) + (", ..." if read.odd_count > 5 else "")
-        notes.append(
-            f"{name}: filled or dropped {counted(read.odd_count, 'line')} with too few or too many values: {lines}"
-        )
+        done = "filled or cut" if filled else "left out"
+        notes.append(f"{name}: {done} {counted(read.odd_count, 'line')} with too few or too many values: {lines}")
 
 
 # ---- the names of the columns ----------------------------------------------------------------------------------------
@@ -269,18 +310,16 @@ def _named(text: Text, read: Attempt, options: ReadOptions, notes: list[str]) ->
         frame = frame.select(frame.columns[: len(header)])
     if read.dialect.separator == "|":
         frame = _without_rule(frame, name, notes)
-    once = _without_repeated_header(frame, header)
-    if len(once) < len(frame):
+    if repeated := repeats_of_names(frame, header):
         records = Records(text.body, read.dialect, text.line)
-        lines = [f"{line:,}" for line, fields in records if fields == read.header][1:]
-        what = "line" if len(lines) == 1 else "lines"
-        notes.append(
-            f"{name}: left out {what} {', '.join(lines[:5])}{', ...' * (len(lines) > 5)}, which "
-            f"{'repeats' if len(lines) == 1 else 'repeat'} the names of the columns, as where files were joined"
-        )
+        same = (line for line, fields in records if fields[: len(header)] == header)
+        lines = [f"{line:,}" for line in same if line > read.header_line]
+        where = f"line {lines[0]}, which repeats" if len(lines) == 1 else f"lines {', '.join(lines[:5])}"
+        where += (", ..." if len(lines) > 5 else "") + (", which repeat" if len(lines) > 1 else "")
+        notes.append(f"{name}: left out {where} the names of the columns, as where files were joined")
+        frame = frame[[k for k in range(len(frame)) if k not in repeated]]
     elif len(frame) and options.header is None:
         note_data_as_names(frame, header, name, notes)
-    frame = once
     return frame.rename(dict(zip(frame.columns, distinct(header, notes, name), strict=True)))
 
 
@@ -338,16 +377,18 @@ def note_data_as_names(frame: pl.DataFrame, header: list[str], name: str, notes:
                      "If it is data, use --no-header; the columns are then column_1, column_2, ...")  # fmt: skip
 
 
-def _without_repeated_header(frame: pl.DataFrame, header: list[str]) -> pl.DataFrame:
-    """The table without rows that repeat the first line, as in concatenated files.
+def repeats_of_names(frame: pl.DataFrame, header: list[str]) -> set[int]:
+    """The rows that repeat the first line, as in concatenated files.
 
-    If most of the first line's words occur in other rows too, it is a record like those, and nothing is left out.
+    If most of the first line's words occur in other rows too, it is a record like those, and no row counts as a repeat.
     """
     if frame.width < 2:
-        return frame
+        return set()
     candidates = (frame.to_series(0) == header[0]).arg_true()
     rows = zip(candidates.to_list(), frame[candidates].iter_rows(), strict=True)
     same = {k for k, row in rows if ["" if value is None else value for value in row] == header}
-    others = frame.filter(pl.Series([k not in same for k in range(len(frame))])) if same else frame.head(0)
+    if not same:
+        return same
+    others = frame[[k for k in range(len(frame)) if k not in same]]
     known = sum(name in others.to_series(k) for k, name in enumerate(header))
-    return others if len(others) and known <= frame.width / 2 else frame
+    return same if len(others) and known <= frame.width / 2 else set()

@@ -6,6 +6,7 @@ import re
 from typing import NoReturn
 
 from lamp.errors import DataError
+from lamp.printable import counted
 from lamp.tables.reading import dialects
 from lamp.tables.reading.attempts import Attempt, Text
 
@@ -32,7 +33,8 @@ def refuse_ragged(text: Text, read: Attempt) -> NoReturn:
     separator, width = read.dialect.separator, read.width
     what = "more" if length > width else "fewer"
     names = "the first line has names" if read.header is not None else "the first line has values"
-    others = f"; so do {read.odd_count - 1:,} other lines" if read.odd_count > 1 else ""
+    more = read.odd_count - 1
+    others = f"; {counted(more, 'other line')} {'does' if more == 1 else 'do'} not fit either" if more else ""
     usual, often = max(read.lengths.items(), key=lambda item: item[1])
     if usual != width and often > 0.5 * sum(read.lengths.values()):
         begin = next(number for number, found, _ in read.odd if found == usual)
