@@ -154,7 +154,10 @@ def test_numbers_stay_numbers():
          "read as month/day/year, but '01/02/2021' may mean day first (--dates d=dmy reads it so)"),
         (["1.2.2021", "3.4.2021"], "read as day.month.year, but '1.2.2021' may mean month first (--dates d=mdy"),
         (["1/13/17", "2/14/18"], "years 00 to 69 are 2000 to 2069"),
-        (["3 Mar 2021", "4 Mar 2021"], "read as day month's name year"),
+        (["3 Mar 2021", "4 Mar 2021"], "read as day, month's name and year, as in 3 Mar 2019"),
+        (["03Mar2021", "04Apr2021"], "read as day, month's name and year, as in 3Mar2019"),
+        (["98-02-10", "99-03-04"], "read as year-month-day with years of two digits"),
+        (["2021年3月4日", "2021年4月5日"], "read as year, month and day, as in 2019年2月3日"),
         (["14:30", "15:00"], "read as a time of day"),
         (["2018/31/01", "2018/03/02"], "read as year/day/month; where both fit, year/month/day is taken"),
     ],
@@ -185,7 +188,8 @@ def test_another_column_shows_the_order():
 def test_a_bad_date_is_a_gap_and_told():
     words = [str(datetime.date(2021, 1, 1) + timedelta(3 * k)) for k in range(35)] + ["unknown"]
     frame, found = decided(words)
-    assert "1 of 36 values are not dates and count as missing: 'unknown'; read as year-month-day" in found[0].why
+    assert "1 of 36 values is not a date and counts as missing: 'unknown'; read as year-month-day" in found[0].why
+    assert "2 of 36 values are not dates and count as missing" in decided([*words[1:], "unknown"] * 2)[1][0].why
     made = Preprocessing().fit(frame, found)
     assert made.columns[0].read(frame["d"]).null_count() == 1
     assert "d is missing" in made.features

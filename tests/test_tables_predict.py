@@ -114,7 +114,8 @@ def test_what_is_not_known_is_a_gap_if_asked(classes, name):
     found = predict(classes, strange, unknown="gap", notes=notes)
     empty = frame.with_columns(pl.Series(name, [None] * len(ODD[name]) + words[len(ODD[name]) :]))
     assert found.equals(predict(classes, empty))
-    assert notes[0].startswith(f"{name}: {len(ODD[name])} of 40 values are unknown and count as missing: ")
+    are = "is not known and counts" if len(ODD[name]) == 1 else "are not known and count"
+    assert notes[0].startswith(f"{name}: {len(ODD[name])} of 40 values {are} as missing: ")
     assert repr(ODD[name][0]) in notes[0]
     with pytest.raises(DataError, match=f"'{name}'") as caught:
         predict(classes, strange, unknown="error")
@@ -137,7 +138,7 @@ def test_numbers_beyond_float32_are_gaps_if_asked(numbers):
     found = predict(numbers, frame, unknown="gap", notes=notes)
     gap = predict(numbers, frame.with_columns(pl.Series("open", [None, *PRICES["open"].to_list()[1:]])))
     assert found.equals(gap)
-    assert "1 numbers too far" in notes[0]
+    assert notes == ["open: 1 number too far from those in training counts as missing", *notes[1:]]
 
 
 def test_what_training_had_too_is_no_news(classes):
@@ -183,10 +184,38 @@ def without_cents(texts):
 
 
 def test_a_table_like_the_training_table_is_read_without_a_word(written):
-    notes = []
+    """But where all of its dates fit both orders of day and month."""
     for part in (WRITTEN, *WRITTEN.iter_slices(1), WRITTEN[5:9]):
-        predict(written, part, notes=notes, unknown="error")
-    assert notes == []
+        predict(written, part, notes=(notes := []), unknown="error")
+        day, month = part["day"][0][:2], part["day"][0][3:5]
+        assert len(notes) == (len(part) == 1 and day <= "12" and day != month), part
+
+
+def test_dates_that_fit_both_orders_are_read_as_in_training_and_told(written):
+    open_to_both = WRITTEN[:3].with_columns(day=pl.Series(["03/03/2020", "05/06/2020", None]))
+    notes = []
+    found = predict(written, open_to_both, notes=notes)
+    assert notes[0] == (
+        "day: '05/06/2020' is read as day/month/year, as in training, but may be month/day/year (--dates day=mdy reads "
+        "it so)"
+    )
+    for order, read in (("dmy", ["2020-03-03", "2020-06-05", None]), ("mdy", ["2020-03-03", "2020-05-06", None])):
+        asked = predict(written, open_to_both, asked=written.asked(dates=order), notes=(said := []))
+        assert not any("may be" in note for note in said)
+        assert asked.equals(predict(written, open_to_both.with_columns(day=pl.Series(read))))
+        assert asked.equals(found) == (order == "dmy")
+
+
+def test_gaps_are_not_advised_where_most_of_a_column_does_not_fit(written, classes):
+    for model, frame, name in ((written, WRITTEN, "day"), (classes, PEOPLE, "member"), (classes, PEOPLE, "age")):
+        texts = frame[name].cast(pl.String).to_list()
+        with pytest.raises(DataError, match=f"column '{name}'") as caught:
+            predict(model, frame.with_columns(pl.Series(name, ["soon", "late"] * 11 + texts[22:])))
+        assert "--unknown" not in caught.value.fix
+        assert "write the values as training had them" in caught.value.fix
+        with pytest.raises(DataError, match=f"column '{name}'") as caught:
+            predict(model, frame.with_columns(pl.Series(name, ["soon", "late", *texts[2:]])))
+        assert "--unknown gap" in caught.value.fix
 
 
 @pytest.mark.parametrize(
@@ -241,6 +270,28 @@ def test_thousands_separators_that_training_did_not_have(written):
     assert said == []
 
 
+@pytest.mark.parametrize("rows", [1, 40])
+def test_three_decimals_that_training_did_not_have(rows):
+    """$8.720 may be 8,720 in a column of dollars and cents, and from $0 on; numbers with three decimals stay silent."""
+    cents = [f"${220 * k:,}.{k % 100:02d}" for k in range(40)]
+    model = model_of(pl.DataFrame({"x": cents, "y": Y}), "y", ("down", "up"))
+    mirrored = pl.DataFrame({"x": [f"${1 + k % 8}.{100 + 7 * k}" for k in range(rows)]})
+    with pytest.raises(DataError, match="'x' seems to have a decimal comma") as caught:
+        predict(model, mirrored)
+    assert "'$1.100' in row 1, which is 1.1 with a decimal point, and 1100 with a decimal comma" in caught.value.got
+    as_points = pl.DataFrame({"x": [f"${1 + k % 8}{100 + 7 * k}" for k in range(rows)]})
+    asked = predict(model, mirrored, asked=model.asked(decimal="comma"))
+    assert asked.equals(predict(model, as_points))
+    saved = model.preprocessing.to_dict()
+    assert saved["columns"][0].pop("thousandths") is False
+    older = type(model.preprocessing).from_dict(saved)  # a folder that does not say so
+    finer = pl.DataFrame({"x": [f"${2.125 * k:,.3f}" for k in range(4000)], "y": Y * 100})
+    for preprocessing in (older, model_of(finer, "y", ("down", "up")).preprocessing):
+        preprocessing.transform(mirrored, notes := [])
+        assert len(notes) == 1
+        assert "'$1.100' is read as 1.1, as training had a decimal point, but may mean 1100" in notes[0]
+
+
 def test_a_slip_among_numbers_is_no_other_mark(written):
     frame = WRITTEN.with_columns(pl.Series("paid", ["$1.000,50", *PAID[1:]]))
     with pytest.raises(DataError, match="is not a number"):
@@ -254,6 +305,23 @@ def test_another_unit_is_named(written):
         predict(written, frame)
     assert "convert the numbers to $" in caught.value.fix
     assert "gap" not in caught.value.fix
+
+
+def test_fractions_where_training_had_percentages():
+    """A spreadsheet's cell of 52.9 % is 0.529."""
+    shares = [k * 9 % 97 + 0.5 for k in range(40)]
+    model = model_of(pl.DataFrame({"x": [f"{each}%" for each in shares], "y": Y}), "y", ("down", "up"))
+    expected = predict(model, pl.DataFrame({"x": [f"{each}%" for each in shares]}))
+    with pytest.raises(DataError, match="'x' seems to have fractions; training had percentages") as caught:
+        predict(model, pl.DataFrame({"x": [each / 100 for each in shares]}))
+    assert "multiply them by 100" in caught.value.fix
+    notes = []
+    assert predict(model, pl.DataFrame({"x": shares}), notes=notes).equals(expected)
+    assert notes == ["x: 40 values without % are read as in %"]
+    model = model_of(pl.DataFrame({"x": [each / 100 for each in shares], "y": Y}), "y", ("down", "up"))
+    with pytest.raises(DataError, match="'x' has numbers in %; training had them without a unit") as caught:
+        predict(model, pl.DataFrame({"x": ["52.9%", "3%"]}))
+    assert caught.value.fix == "convert the numbers, and write them without %"
 
 
 @pytest.mark.parametrize("form", ["%Y-%m-%d", "%d %b %Y", "%d/%m/%y", "%d.%m.%Y", "%Y%m%d"])
@@ -335,11 +403,10 @@ def test_rows_of_new_classes_count_as_wrong(classes):
 
 
 def test_words_that_differ_in_capitals_alone_are_told(classes):
-    only = "only in capitals or blanks differ"
+    only = "only in capitals or blanks: if the same is meant, write"
     frame = PEOPLE.with_columns(pl.Series("y", ["Up", " DOWN", "gone", *PEOPLE["y"].to_list()[3:]]))
-    assert f"y: {only} 'Up' from 'up', 'DOWN' from 'down': if they mean the same" in " ".join(
-        evaluate(classes, frame).notes
-    )
+    notes = evaluate(classes, frame).notes
+    assert f"y: 'Up', 'DOWN' differ from training's 'up', 'down' {only} them as in training" in notes
     with pytest.raises(DataError) as caught:
         evaluate(classes, PEOPLE.with_columns(pl.col("y").str.to_titlecase()))
     assert only in caught.value.fix
@@ -347,7 +414,7 @@ def test_words_that_differ_in_capitals_alone_are_told(classes):
     for unknown in (None, "gap"):
         notes = []
         predict(classes, frame, notes=notes, unknown=unknown)
-        assert notes[1] == f"city: {only} 'bern' from 'Bern': if they mean the same, write them as training had them"
+        assert notes[1] == f"city: 'bern' differs from training's 'Bern' {only} it as in training"
 
 
 def test_new_classes_alone_are_refused(classes):

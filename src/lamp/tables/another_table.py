@@ -70,11 +70,15 @@ def as_written(
         decimal_marks.read_marked([texts[each.name] for each in marked], mark)
     for each in marked:
         there = _to_be_read(texts[each.name], each)
-        learned = Learned(each.name, each.form, each.low, each.high, each.median, each.grouped, each.open)
+        seen = (each.grouped, each.thousandths, each.open)
+        learned = Learned(each.name, each.form, each.low, each.high, each.median, *seen)
         learned.check_mark(texts[each.name], there, notes[each.name])
     for each in numbers if unknown != "gap" else ():
         _check_unit(each, texts[each.name])
-    forms = {each.name: [each.format] for each in columns if isinstance(each, DateColumn) and each.format}
+    for column in columns:
+        if isinstance(column, NumberColumn) and column.unit == "%" and parsing.is_number(cells[column.name].dtype):
+            _check_fractions(column, cells[column.name])
+    forms = {each.name: _forms(each.format) for each in columns if isinstance(each, DateColumn) and each.format}
     dates.read_all([texts[name] for name in forms if name in texts], lambda each: forms[each.name])
     return [
         _with_form(each, texts[each.name], asked_of(asked.dates, each.name), notes[each.name])
@@ -93,7 +97,7 @@ def target_as_written(target: Target, column: pl.Series, asked: Conventions) -> 
         return replace(target, decimal=mark)
     if parsing.is_text(column.dtype):
         cells, reach = Cells(column), TARGETS * target.std
-        learned = Learned(target.name, target.form, target.mean - reach, target.mean + reach, target.mean, True)
+        learned = Learned(target.name, target.form, target.mean - reach, target.mean + reach, target.mean, True, True)
         learned.check_mark(cells, ~cells.missing(target.missing_words), [])
     return target
 
@@ -113,6 +117,7 @@ class Learned:
 
     low, high, median  of the numbers
     grouped            whether some had thousands separators
+    thousandths        whether some may have had three decimals
     open               whether training did not show which mark is the decimal one
     """
 
@@ -122,6 +127,7 @@ class Learned:
     high: float
     median: float
     grouped: bool
+    thousandths: bool
     open: bool = False
 
     def check_mark(self, cells: Cells, there: Array, notes: list[str]) -> None:
@@ -149,7 +155,8 @@ class Learned:
             self._refuse(cells, int(place[wrong.argmax()]))
         if (inside & ~otherwise_inside) @ count > MOST * count.sum():
             return
-        new = decimal_marks.grouped(cells, mark)[unclear] & (not self.grouped)
+        with_groups = decimal_marks.grouped(cells, mark)[unclear]  # the others have three decimals
+        new = np.where(with_groups, not self.grouped, not self.thousandths)
         if new @ count >= NEARLY_ALL * cells.count[there].sum():
             self._refuse(cells, int(place[new.argmax()]))
         small = np.median(size) < abs(self.median) / FAR and FAR * np.median(np.abs(otherwise)) > abs(self.median)
@@ -196,15 +203,38 @@ def _check_unit(column: NumberColumn, cells: Cells) -> None:
         f"column {column.name!r} has numbers {f'in {unit}' if unit else 'without a unit'}; "
         f"training had them {f'in {known}' if known else 'without a unit'}",
         expected=column.form.described,
-        got=f"{_in_row(cells, at)}; {rows:,} of {len(cells):,} values are in another unit",
+        got=f"{_in_row(cells, at)}; {rows:,} of {len(cells):,} values {'is' if rows == 1 else 'are'} in another unit",
         fix=f"convert the numbers{f' to {known}' if known else ''} and write them as in training; "
         f"if they mean the same, remove {unit}"
-        if unit and known != "%"
-        else f"convert the numbers, and write them with {known}",
+        if unit and "%" not in (unit, known)
+        else f"convert the numbers, and write them {f'with {known}' if known else f'without {unit}'}",
+    )
+
+
+def _check_fractions(column: NumberColumn, cells: Cells) -> None:
+    """Refuse numbers that seem to be fractions where training had percentages.
+
+    A spreadsheet keeps 52.9 % as 0.529, which is how its cells are read; a CSV file from it has 52.9%.
+    """
+    size = np.abs(parsing.numbers(cells, column.form, column.missing_words).drop_nulls().to_numpy())
+    typical, usual = float(np.median(size)) if len(size) else 0.0, abs(column.median)
+    if column.without or not FAR * typical < usual < FAR * 100 * typical:
+        return
+    example = float(size[int(np.abs(size - typical).argmin())])
+    raise DataError(
+        f"column {column.name!r} seems to have fractions; training had percentages",
+        expected=f"{column.form.described}, as in training, from {column.low:.6g} to {column.high:.6g}",
+        got=f"numbers without %, such as {example:.6g}",
+        fix=f"multiply them by 100; or, if they are percentages as they are, write them as text: '{example:.6g}%'",
     )
 
 
 # ---- dates -----------------------------------------------------------------------------------------------------------
+def _forms(form: str) -> list[str]:
+    """A form of dates, and the one with the day in place of the month where they may be taken for each other."""
+    return [form, dates.swapped(form)] if dates.order_of(form) in ("dmy", "mdy") else [form]
+
+
 def _with_form(column: DateColumn, cells: Cells, asked: str | None, notes: list[str]) -> DateColumn:
     """The column, with the form in which another table writes its dates."""
     there, trained = _to_be_read(cells, column), column.format
@@ -215,8 +245,11 @@ def _with_form(column: DateColumn, cells: Cells, asked: str | None, notes: list[
     if trained is None or not rows or trained == dates.TIME_ALONE:
         return column
     fitting = int(cells.count[there & ~np.isnat(dates.days(cells, trained, column.missing_words))].sum())
+    if fitting == rows:
+        _tell_order(column, cells, there, notes)
+        return column
     if fitting > MOST * rows:
-        found = dates.best(cells, column.missing_words) if fitting < rows else None
+        found = dates.best(cells, column.missing_words)
         if found is None or found[1] < rows:
             return column
     else:
@@ -236,6 +269,24 @@ def _with_form(column: DateColumn, cells: Cells, asked: str | None, notes: list[
         f"{column.name}: {example!r} is read as {dates.described(form)}; training had {dates.described(trained)}"
     )
     return replace(column, format=form)
+
+
+def _tell_order(column: DateColumn, cells: Cells, there: Array, notes: list[str]) -> None:
+    """Add a remark if all dates fit training's order of day and month, and the other one as well.
+
+    there  (m,) booleans: which texts hold a date
+    """
+    forms = _forms(str(column.format))
+    ours, theirs = (dates.days(cells, each, column.missing_words)[there] for each in (forms[0], forms[-1]))
+    unclear = ours != theirs
+    if np.isnat(theirs).any() or not unclear.any():
+        return
+    example = str(cells.text.filter(pl.Series(there))[int(unclear.argmax())])
+    change = remarks.option(column.name, dates.order_of(forms[-1]), "dates")
+    notes.append(
+        f"{column.name}: {example!r} is read as {dates.described(forms[0])}, as in training, but may be "
+        f"{dates.described(forms[-1])} ({change} reads it so)"
+    )
 
 
 def _same_parts(form: str, trained: str) -> bool:

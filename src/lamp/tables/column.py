@@ -17,6 +17,8 @@ from lamp.tables import parsing, remarks
 from lamp.tables.cells import Cells
 from lamp.tables.missing import MISSING_WORDS
 
+MOST = 0.5  # share of a column's values up to which those that do not fit may be taken for missing
+
 Numbers = np.ndarray[Any, np.dtype[Any]]
 Unknown = Literal["gap", "error"]  # what to do with values that were not in training: take for missing, or refuse
 
@@ -72,8 +74,7 @@ class Column(ABC):
         if unknown == "error":
             refuse_words(self, cells, strange, "values that training has seen")
         words = words_at(self, cells, strange).unique(maintain_order=True).to_list()
-        listed = ", ".join(map(repr, words[:3])) + (", ..." if len(words) > 3 else "")
-        notes.append(f"{self.name}: {count:,} of {len(cells):,} values are unknown and count as missing: {listed}")
+        notes.append(f"{self.name}: {remarks.of_gaps(count, len(cells), 'known', 'known', words)}")
         notes += [f"{self.name}: {each}" for each in remarks.of_spellings(words, getattr(self, "levels", ()))]
         return cells.without(strange)
 
@@ -140,12 +141,15 @@ def refuse_words(column: Column, cells: Cells, odd: Numbers, expected: str) -> N
     row, count = int(odd.argmax()), int(odd.sum())
     text = parsing.is_text(cells.dtype)  # as it stands in the file: 5.00, not 5
     word = str(cells.series[row]).strip() if text else words_at(column, cells, odd)[0]
+    few = count == 1 or count <= MOST * cells.there(column.missing_words)
     raise DataError(
         f"column {column.name!r}: {word!r} in row {row + 1:,} "
         + ("was not in training" if column.kind == "category" else f"is not a {column.kind}"),
         expected=expected,
         got=f"{count:,} of {len(cells):,} values that are not" if count > 1 else f"{word!r}",
-        fix="correct the value, leave the cell empty, or take all such values for missing with --unknown gap",
+        fix="correct the value, leave the cell empty, or take all such values for missing with --unknown gap"
+        if few
+        else "write the values as training had them: most of the column does not fit",
     )
 
 

@@ -54,6 +54,7 @@ class NumberColumn(Column):
     without    whether training had numbers without the unit
     open       whether training did not show which mark is the decimal one, so that 1,020 is ambiguous
     grouped    whether some numbers in training had thousands separators
+    thousandths  whether some may have had three decimals, such as 1.125. Older folders do not say so
     low, high  the smallest and the largest number in training
     """
 
@@ -73,6 +74,7 @@ class NumberColumn(Column):
     without: bool = True
     open: bool = False
     grouped: bool = False
+    thousandths: bool = True
 
     @property
     def reads_plain(self) -> bool:
@@ -121,7 +123,7 @@ class NumberColumn(Column):
 
     @classmethod
     def _unfitted(cls, name: str, known: Mapping[str, Any]) -> Self:
-        about_form = ("decimal", "unit", "zeros", "scales", "without", "open", "grouped")
+        about_form = ("decimal", "unit", "zeros", "scales", "without", "open", "grouped", "thousandths")
         form = {key: known[key] for key in about_form if key in known}
         return cls(name, 0.0, 0.0, 1.0, False, 0.0, 0.0, **form, **own_missing_words(known))
 
@@ -169,7 +171,8 @@ class NumberColumn(Column):
         """Add remarks on ambiguous text of a form that did not occur in training."""
         bare = self._without_unit(cells, there) if self.unit and not self.without else 0
         if bare:
-            notes.append(f"{self.name}: {counted(bare, 'value')} without {self.unit} read as in {self.unit}")
+            are = "is" if bare == 1 else "are"
+            notes.append(f"{self.name}: {counted(bare, 'value')} without {self.unit} {are} read as in {self.unit}")
         if self.open and cells.dtype == pl.String:
             found = decimal_mark(cells)
             if found.doubtful:
@@ -281,8 +284,9 @@ class CategoryColumn(Column):
             self._filled(int((at == GAP).sum()), notes, "encoded as none of its words")
         if not self.rare and (unknown := at == OTHER).any():
             new = words_at(self, cells, unknown).unique(maintain_order=True).to_list()
-            shown = ", ".join(map(repr, new[:3])) + (", ..." if len(new) > 3 else "")
-            notes.append(f"{self.name}: {counted(unknown.sum(), 'row')} with words that were not in training: {shown}")
+            what = "a word that was" if len(new) == 1 else "words that were"
+            rows = counted(int(unknown.sum()), "row")
+            notes.append(f"{self.name}: {rows} with {what} not in training: {remarks.some(new)}")
             notes += [f"{self.name}: {each}" for each in remarks.of_spellings(new, self.levels)]
 
 

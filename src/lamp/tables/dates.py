@@ -51,9 +51,9 @@ PARTS = {
     " ": r"[ ,]+(?:(?:of|de|del) )?",
     ".": r"\.",
 }
-NAMES = {"%Y": "year", "%y": "year of two digits", "%m": "month", "%d": "day", "%b": "month's name"}
+NAMES = {"%Y": "year", "%y": "year", "%m": "month", "%d": "day", "%b": "month's name"}
 NAMES |= {"%V": "week", "%u": "day of the week", "%q": "quarter", "%T": "time"}
-EXAMPLE = {"%Y": "2019", "%V": "05", "%u": "2", "%q": "3"}
+EXAMPLE = {"%Y": "2019", "%y": "19", "%m": "2", "%d": "3", "%b": "Mar", "%V": "05", "%u": "2", "%q": "3", "%T": "14:30"}
 UNSAID = {"year": 1970, "month": 1, "day": 1, "week": 1, "weekday": 1, "quarter": 1}  # what a form leaves out
 UNSAID |= {"hour": 0, "minute": 0, "second": 0}
 WEEKDAY = rf"(?:(?:{'|'.join(DAY_NAMES)})\.?,? +)?"
@@ -94,10 +94,9 @@ NAMED = [f"%d{mark}%b{mark}{year}" for year in ("%Y", "%y") for mark in " -/."] 
     "%Y-%b-%d",
 ]
 NAMED += ["%b %Y", "%b-%Y", "%b-%y", "%Y %b", "%Y-%b"]
+OF_MONTHS = ["%Y-%m", "%Y/%m", "%m/%Y"]
 OTHERS = [
-    "%Y-%m",
-    "%Y/%m",
-    "%m/%Y",
+    *OF_MONTHS,
     "%Y-W%V-%u",
     "%Y-W%V",
     "%YW%V",
@@ -125,15 +124,16 @@ def grammar(form: str) -> str:
 
 
 def described(form: str) -> str:
-    """A form in words, such as "day/month/year"."""
+    """A form in words, such as "day/month/year", or "month's name and year, as in Mar 2019"."""
     if form == TIME_ALONE:
         return "a time of day"
     if form == COMPACT:
         return "year, month and day in eight digits"
-    if "%q" in form or "%V" in form:
-        named = " and ".join(NAMES[part] for part in re.findall("%.", form))
-        return f"{named}, as in {re.sub('%.', lambda found: EXAMPLE[found[0]], form)}"
-    return re.sub("%.", lambda found: NAMES[found[0]], form)
+    if form in NUMERIC or form in OF_MONTHS:
+        digits = " with years of two digits" if "%y" in form else ""
+        return re.sub("%.", lambda found: NAMES[found[0]], form) + digits
+    *first, last = (NAMES[part] for part in re.findall("%.", form))
+    return f"{', '.join(first)} and {last}, as in {re.sub('%.', lambda found: EXAMPLE[found[0]], form)}"
 
 
 def expected(form: str | None) -> str:
@@ -141,6 +141,11 @@ def expected(form: str | None) -> str:
     if not form:
         return "a date"
     return described(form) if form == TIME_ALONE else f"a date written as {described(form)}"
+
+
+def swapped(form: str) -> str:
+    """The form with the day in place of the month, and the month in place of the day."""
+    return re.sub("%[dm]", lambda found: {"%d": "%m", "%m": "%d"}[found[0]], form)
 
 
 def order_of(form: str) -> str:

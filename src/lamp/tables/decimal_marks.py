@@ -59,6 +59,20 @@ def grouped(cells: Cells, mark: str) -> Array:
     return has_separator
 
 
+def three_decimals(cells: Cells, mark: str) -> Array:
+    """(m,) booleans: which texts are numbers with three decimals and no more than three digits before this mark.
+
+    With the other decimal mark, these have a thousands separator in its place.
+    """
+    has_three: Array = cells.read(_has_three_decimals, mark) & cells.read(parts_of, mark).numeric
+    return has_three
+
+
+def seen_in(cells: Cells, mark: str) -> dict[str, bool]:
+    """The fields `grouped` and `thousandths` of a NumberColumn with this decimal mark."""
+    return {"grouped": bool(grouped(cells, mark).any()), "thousandths": bool(three_decimals(cells, mark).any())}
+
+
 def _point(cells: Cells) -> str:
     """A number in the first rows that shows that the point is the decimal mark; "" if there is none."""
 
@@ -107,6 +121,10 @@ def _by_the_others(cells: Cells, found: Found) -> Found:
 def has_mark(text: pl.Series) -> Array:
     """(m,) booleans: which texts contain a point or a comma."""
     return text.str.contains_any([".", ","]).to_numpy()
+
+
+def _has_three_decimals(text: pl.Series, mark: str) -> Array:
+    return text.str.contains(rf"(?:^|\D)[1-9]\d{{0,2}}\{mark}\d{{3}}(?:\D|$)").to_numpy()
 
 
 def _contains(text: pl.Series, mark: str) -> Array:

@@ -39,7 +39,7 @@ def of_column(column: Column) -> str:
         return listed([repr(level) for level in column.levels], SHOWN) + rare + "; some missing" * column.missing
     if isinstance(column, DateColumn):
         return (
-            f"written {described(column.format)}" if column.format else "dates"
+            f"written as {described(column.format)}" if column.format else "dates"
         ) + "; some missing" * column.indicator
     if isinstance(column, LeftOut):
         return column.why

@@ -175,7 +175,7 @@ def _asked(cells: Cells, kind: str, conventions: Conventions) -> Decision:
         if found := seen.open_scales:
             refuse_open_scales(name, found, seen.scaled)
         read, why = seen.rows, remarks.of_numbers(name, decimal, seen)
-        known = {**_of_form(seen), "grouped": bool(decimal_marks.grouped(cells, decimal.value).any())}
+        known = {**_of_form(seen), **decimal_marks.seen_in(cells, decimal.value)}
     elif kind == "date" and (parsing.is_text(dtype) or dtype.is_integer()):
         order = conventions.dates_in(name)
         form, read = dates.best(cells, missing, order.value) or (None, 0)
@@ -286,7 +286,7 @@ def _decide_text(cells: Cells, conventions: Conventions) -> Decision:
     numeric = _half_are_numbers(cells, conventions)
     seen = numbers.seen(cells, decimal.value, missing) if numeric else numbers.nothing(cells)
     known = {"decimal": decimal.value, "open": not decimal.known}
-    known |= {"grouped": bool(decimal_marks.grouped(cells, decimal.value).any())} if numeric else {}
+    known |= decimal_marks.seen_in(cells, decimal.value) if numeric else {}
     if seen.are_plain:
         read, why = parsing.numbers(cells, seen.form, missing), remarks.of_numbers(name, decimal, seen)
         return _decide_numbers(cells, read, Decision(name, "number", why, known, bool(why)), missing)
@@ -310,7 +310,9 @@ def _decide_text(cells: Cells, conventions: Conventions) -> Decision:
             far = f"{remarks.option(name, 'number', 'kind')} reads durations"
         why = "; ".join(filter(None, [remarks.of_dates(name, order, form, odd, there - rows, there), far]))
         return _varying(days, Decision(name, "date", why, {"format": form, "words": odd}, bool(why)))
-    notes = remarks.of_near_numbers(seen, there, MOSTLY, remarks.option(name, "number", "kind"))
+    change = remarks.option(name, "number", "kind")
+    notes = remarks.of_near_numbers(seen, there, MOSTLY, change)
+    notes = notes or remarks.of_limits(cells, decimal.value, missing, MOSTLY, f"{change} takes them for gaps")
     if order.known == "asked" and (other := dates.best(cells, missing)) and other[1] >= MOSTLY * there:
         notes.append(
             f"dates written as {dates.described(other[0])}, and not {dates.ORDERS[order.value]} as --dates says"
@@ -334,12 +336,11 @@ def _decide_words(cells: Cells, missing: Sequence[str], notes: Sequence[str]) ->
         return left_out("an identifier or free text: every value differs")
     levels, covered = frequent(counted, rows)
     if not levels or (different > MOST_LEVELS and covered < COVERED * there):
-        return left_out(
-            f"too many different words: {different:,} in {rows:,} rows; the {len(levels)} frequent ones cover "
-            f"{100 * covered / there:.0f} % of them"
-        )
+        why = f"too many different words: {different:,} in {rows:,} rows"
+        return left_out(f"{why}, {100 * covered / there:.0f} % of which hold a frequent one")
     twins = remarks.of_twins(*counted)
-    rare = [f"{different:,} words, {len(levels)} of them with an input of their own"] if different > len(levels) else []
+    each = f"{different:,} words; frequent ones, with an input each: {len(levels)}"
+    rare = [each] if different > len(levels) else []
     return Decision(name, "category", "; ".join([*rare, *notes, *twins]), reported=bool(reported or twins))
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, DataError, DTypeError
+from lamp.printable import counted
 from lamp.tables import another_table, kinds, remarks
 from lamp.tables.cells import AT_A_TIME, Cells, cells_of
 from lamp.tables.column import Column, Numbers, Unknown
@@ -262,8 +263,10 @@ def _numbers(
         if unknown != "gap":
             _refuse_far(columns[k], cells[k], far)
         del notes[k][before[k] :]  # the second call below adds them again
+        count = int(far.sum())
         notes[k].append(
-            f"{columns[k].name}: {int(far.sum()):,} numbers too far from those in training count as missing"
+            f"{columns[k].name}: {counted(count, 'number')} too far from those in training "
+            f"{'counts' if count == 1 else 'count'} as missing"
         )
         numbers[start:end] = _numbers([columns[k]], [cells[k].without(far)], [notes[k]], None)
     return numbers

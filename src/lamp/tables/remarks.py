@@ -9,6 +9,7 @@ from shlex import quote
 
 import polars as pl
 
+from lamp.printable import counted
 from lamp.tables import dates, durations, numbers
 from lamp.tables.cells import Array, Cells
 from lamp.tables.conventions import Conventions
@@ -19,6 +20,7 @@ SHOWN = 3  # words quoted in a remark
 BOTH_MARKS = "numbers with a decimal point and numbers with a decimal comma"
 MOST_NINES = 1e9
 CODE_ROWS, CODE_SHARE = 3, 0.005  # least rows, and share of rows, of a number that may mean missing
+LIMIT = r"^[<>≤≥~≈]=? ?[-+$€£]?[\d.,]"  # such as <5
 MANY = 0.5  # share of numbers, or of dates, in a column of words from which a remark says so
 FAR = 0.5  # distance from the other values, as a share of their range, beyond which a value is an outlier,
 YEARS = 10  # and for a day also the least distance
@@ -27,6 +29,12 @@ YEARS = 10  # and for a day also the least distance
 def some(words: Sequence[str]) -> str:
     """The first few words, quoted, with "..." for the rest."""
     return ", ".join(map(repr, words[:SHOWN])) + (", ..." if len(words) > SHOWN else "")
+
+
+def of_gaps(odd: int, rows: int, one: str, several: str, words: Sequence[str]) -> str:
+    """The remark that `odd` of a column's `rows` values are not of its kind: not "a number", or not "numbers"."""
+    what = f"is not {one} and counts" if odd == 1 else f"are not {several} and count"
+    return f"{odd:,} of {rows:,} values {what} as missing: {some(words)}"
 
 
 def option(name: str, value: str, kind: str) -> str:
@@ -67,8 +75,7 @@ def of_numbers(name: str, decimal: Found, seen: numbers.Seen) -> str:
     """How a column's numbers are written, and which words in it are not numbers."""
     parts = []
     if seen.odd:
-        rows = seen.odd_rows + seen.rows
-        parts.append(f"{seen.odd_rows:,} of {rows:,} values are not numbers and count as missing: {some(seen.odd)}")
+        parts.append(of_gaps(seen.odd_rows, seen.odd_rows + seen.rows, "a number", "numbers", seen.odd))
     if seen.mixed:
         parts.append(f"{BOTH_MARKS}, such as {seen.mixed!r}")
     parts.append(_of_marks(name, decimal, seen))
@@ -82,7 +89,7 @@ def of_numbers(name: str, decimal: Found, seen: numbers.Seen) -> str:
         parts.append(f"durations, in seconds: {example!r} is read as {seen.special[example]:.15g}")
     elif seen.form.unit:
         without = seen.units[""]
-        parts.append(f"in {seen.form.unit}" + (f", {without:,} values without it" if without else ""))
+        parts.append(f"in {seen.form.unit}" + (f", {counted(without, 'value')} without it" if without else ""))
     if seen.scaled:
         parts.append(f"{seen.scaled!r} is read as {_value(seen, seen.scaled, decimal.value)}")
     if seen.form.zeros:
@@ -104,6 +111,30 @@ def of_near_numbers(seen: numbers.Seen, there: int, share: float, change: str) -
     if units and seen.units[""]:
         return [f"numbers with and without {units[0]}: {change} reads the numbers without converting them"]
     return []
+
+
+def of_limits(cells: Cells, mark: str, missing: Sequence[str], share: float, otherwise: str) -> list[str]:
+    """A remark on limits such as <5 in a column of words, if at least a share of its values are limits and numbers.
+
+    otherwise  the option that changes it, and how
+
+    Laboratories write <5 for less than they can measure. Without numbers beside them, <=50K and >50K are classes.
+    """
+    limits = cells.read(_are_limits) & ~cells.missing(missing)
+    if not limits.any():
+        return []
+    rows, plain, there = int(cells.count[limits].sum()), numbers.rows(cells, mark, missing), cells.there(missing)
+    if not plain or rows + plain < share * there:
+        return []
+    example = cells.text[int(limits.argmax())]
+    return [
+        f"{rows:,} of {there:,} values are limits, such as {example!r}, and count as words: write numbers in their "
+        f"place; or {otherwise}"
+    ]
+
+
+def _are_limits(text: pl.Series) -> Array:
+    return text.str.contains(LIMIT).to_numpy()
 
 
 def of_codes_in_digits(codes: Sequence[str]) -> str:
@@ -177,7 +208,7 @@ def of_dates(name: str, order: Found, form: str, odd: Sequence[str], odd_rows: i
     """How a column's dates are written, and which words in it are not dates."""
     parts = []
     if odd:
-        parts.append(f"{odd_rows:,} of {rows:,} values are not dates and count as missing: {some(odd)}")
+        parts.append(of_gaps(odd_rows, rows, "a date", "dates", odd))
     digits = dates.order_of(form)
     said = _of_order(name, order, form, digits) if digits else f"read as {dates.described(form)}"
     parts.append(said or (f"read as {dates.described(form)}" if odd else ""))
@@ -192,6 +223,25 @@ def of_near_dates(form: str, rows: int, there: int, odd: Sequence[str], change: 
         return []
     kind = dates.described(form) if form == dates.TIME_ALONE else f"dates written as {dates.described(form)}"
     return [f"{rows:,} of {there:,} values are {kind}, but not {some(odd)}: {change} takes those for gaps"]
+
+
+def of_dates_in_target(form: str, example: str, taken_for: str) -> str:
+    """The remark that a target's dates, or times of day, are taken for "classes" or "numbers"."""
+    what, fix = _of_target_form(form)
+    return f"{example!r} and the like are {what}, but are predicted as {taken_for}; to predict when, {fix}"
+
+
+def instead_of_dates(form: str) -> str:
+    """What to do with a target of dates, or times of day, which cannot be predicted as such."""
+    what, fix = _of_target_form(form)
+    return f"{what} cannot be predicted: {fix}"
+
+
+def _of_target_form(form: str) -> tuple[str, str]:
+    """What the values of a target in this form are, and how to write them."""
+    if form == dates.TIME_ALONE:
+        return "times of day", "write them as numbers, such as minutes since midnight"
+    return "dates", "write them as numbers, such as days since the first date"
 
 
 def _of_order(name: str, order: Found, form: str, digits: str) -> str:
@@ -251,7 +301,8 @@ def of_unused_words(frame: pl.DataFrame, missing: Mapping[str, Sequence[str]]) -
         other = numbers.parsed(asked, ".")["value"].is_null() & dates.read(asked, "%Y-%m-%d").is_null()
         none = [words[word] for word in asked.filter(other) if word not in there]
         if none:
-            parts.append(f"--missing: {some(none)} does not occur" + (f" in {name!r}" if name else ""))
+            verb = "does" if len(none) == 1 else "do"
+            parts.append(f"--missing: {some(none)} {verb} not occur" + (f" in {name!r}" if name else ""))
     return parts
 
 
@@ -275,8 +326,12 @@ def of_spellings(words: Sequence[str], known: Sequence[str]) -> list[str]:
     same = [(word, there[_plainly(word)]) for word in words if _plainly(word) in there]
     if not same:
         return []
-    shown = ", ".join(f"{word!r} from {other!r}" for word, other in same[:SHOWN]) + ", ..." * (len(same) > SHOWN)
-    return [f"only in capitals or blanks differ {shown}: if they mean the same, write them as training had them"]
+    new, old = (some(each) for each in zip(*same, strict=True))
+    verb, them = ("differs", "it") if len(same) == 1 else ("differ", "them")
+    return [
+        f"{new} {verb} from training's {old} only in capitals or blanks: if the same is meant, write {them} as in "
+        "training"
+    ]
 
 
 def _plainly(word: str) -> str:
@@ -293,5 +348,5 @@ def of_twins(words: pl.Series, rows: Array | None = None) -> list[str]:
         table = table.with_columns(count=rows).sort(["count", "word"], descending=[True, False])
     twins = table.group_by("same", maintain_order=True).agg("word").filter(pl.col("word").list.len() > 1)
     first = " and ".join(map(repr, twins["word"][0].to_list()[:SHOWN]))
-    more = f"; so are {len(twins) - 1:,} more groups" if len(twins) > 1 else ""
+    more = f"; so are the spellings of {counted(len(twins) - 1, 'other word')}" if len(twins) > 1 else ""
     return [f"{first} are kept apart although they differ only in capitals or blanks{more}"]
