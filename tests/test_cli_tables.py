@@ -286,6 +286,14 @@ def test_predict_on_stdout(places, call):
     assert all(line["low"] < line["prediction"] < line["high"] for line in lines)
 
 
+def test_predictions_go_where_a_link_leads(places, call, tmp_path):
+    (tmp_path / "there.csv").write_text("old")
+    (tmp_path / "link.csv").symlink_to("there.csv")
+    code, _, _ = call("predict", places / "numbers", places / "diabetes.parquet", "--out", tmp_path / "link.csv")
+    assert (code, (tmp_path / "link.csv").is_symlink()) == (0, True)
+    assert len(pl.read_csv(tmp_path / "there.csv")) == 442
+
+
 def test_kept_columns_stay_as_they_are_written(places, call, tmp_path):
     frame = customers(20, 9).with_columns(zip=pl.Series([f"{k:05d}" for k in range(20)]), fee=pl.lit("1.50"))
     frame.write_csv(tmp_path / "new.csv")

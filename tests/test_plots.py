@@ -110,6 +110,13 @@ class TestSave:
         assert path == tmp_path / "loss.png"
         assert path.read_bytes().startswith(b"\x89PNG")
 
+    def test_a_link_stays_a_link(self, tmp_path):
+        (tmp_path / "there.png").write_bytes(b"old")
+        (tmp_path / "link.png").symlink_to("there.png")
+        plots.save(plots.curves([2.0, 1.0]), tmp_path / "link.png", dpi=40)
+        assert (tmp_path / "link.png").is_symlink()
+        assert (tmp_path / "there.png").read_bytes().startswith(b"\x89PNG")
+
     def test_axes_of_a_part_of_a_figure(self, tmp_path):
         figure = Figure()
         ax = plots.curves([2.0, 1.0], ax=figure.subfigures(1, 2)[1].add_subplot())

@@ -92,7 +92,8 @@ def test_a_line_an_epoch_as_it_happens(name, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == list(range(1, history.epochs + 1))
     assert list(lines[0]) == ["epoch", "seconds", *history.names]
-    back = lamp.History.from_lines(tmp_path / "history.jsonl")
+    (tmp_path / "link").symlink_to("history.jsonl")  # a link that the user names is followed
+    back = lamp.History.from_lines(tmp_path / "link")
     assert back.replicas == history.replicas
     for measured in history.names:
         torch.testing.assert_close(back[measured], history[measured], rtol=0, atol=0, equal_nan=True)

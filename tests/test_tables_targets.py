@@ -1,13 +1,14 @@
 """What is to be predicted: which task, which classes, and what cannot be a target."""
 
 import math
+from datetime import date, timedelta
 
 import polars as pl
 import pytest
 import torch
 
 from lamp.errors import ArgumentError, DataError
-from lamp.tables import targets
+from lamp.tables import target_column, targets
 from lamp.tables.descriptions import of_target
 
 
@@ -60,16 +61,68 @@ def test_what_cannot_be_a_target(values, said):
     assert caught.value.fix
 
 
+@pytest.mark.parametrize("values", [["a", "b", "c"], ["2.5 kg", "x"]])
+def test_a_few_rows_are_not_called_too_many_classes(values):
+    with pytest.raises(DataError, match=f"too few rows: {len(values)}") as caught:
+        decided(values)
+    assert caught.value.fix == "collect more rows"
+
+
+DAYS = [f"{k % 28 + 1:02d}.{k % 12 + 1:02d}.2021" for k in range(60)]
+DATES, TIMES = "numbers, such as days since the first date", "numbers, such as minutes since midnight"
+
+
+def test_a_target_of_dates_is_told_and_advised():
+    for values, said, advice in (
+        (DAYS[:6] * 9, "'01.01.2021' and the like are dates, but are predicted as classes", DATES),
+        (["2021-Q1", "2021-Q2"] * 9, "'2021-Q1' and the like are dates, but are predicted as classes", DATES),
+        (["08:30", "09:00"] * 9, "'08:30' and the like are times of day, but are predicted as classes", TIMES),
+        ([20210100 + k % 28 + 1 for k in range(90)], "dates, but are predicted as numbers", DATES),
+        ([f"{20210100 + k % 28 + 1}" for k in range(90)], "dates, but are predicted as numbers", DATES),
+    ):
+        why = decided(values).why
+        assert said in why
+        assert f"to predict when, write them as {advice}" in why
+    for values in (["a", "b"] * 9, ["5", "6"] * 9, [2019, 2020] * 9, [1614782400 + k for k in range(90)], ["1", "1.5"]):
+        assert not decided(values).why
+
+
+@pytest.mark.parametrize("task", [None, "regression"])
+@pytest.mark.parametrize(
+    ("values", "advice"),
+    [
+        (DAYS, DATES),
+        ([f"{k // 60:02d}:{k % 60:02d}" for k in range(900)], TIMES),
+        ([date(2021, 1, 1) + timedelta(k) for k in range(60)], DATES),
+    ],
+)
+def test_dates_that_cannot_be_a_target(values, advice, task):
+    with pytest.raises(DataError) as caught:
+        decided(values, task)
+    assert advice in caught.value.fix
+
+
+def test_limits_in_a_target_are_told():
+    words = ["<5", "<5", "3", "<5", "7"] * 12
+    assert "36 of 60 values are limits, such as '<5', and count as words" in decided(words).why
+    assert "--task regression --leave-out-odd leaves their rows out" in decided(words).why
+    assert not decided(["<=50K", ">50K"] * 30).why
+    many = [f"<{k / 8}" if k % 3 else f"{k / 8}" for k in range(60)]
+    with pytest.raises(DataError, match="too many classes") as caught:
+        decided(many)
+    assert "40 of 60 values are limits, such as '<0.125'" in caught.value.fix
+
+
 def test_a_target_that_is_not_there():
     frame = pl.DataFrame({"price": [1], "rooms": [2]})
-    assert targets.find(frame, "price").to_list() == [1]
+    assert target_column.find(frame, "price").to_list() == [1]
     for meant in ("prize", "Price", "PRICE"):
         with pytest.raises(ArgumentError, match="did you mean --target 'price'"):
-            targets.find(frame, meant)
+            target_column.find(frame, meant)
     with pytest.raises(ArgumentError, match="price, rooms"):
-        targets.find(frame, "zzz")
+        target_column.find(frame, "zzz")
     with pytest.raises(ArgumentError, match="first line"):
-        targets.find(pl.DataFrame({"1.5": [1], "2": [2]}), "price")
+        target_column.find(pl.DataFrame({"1.5": [1], "2": [2]}), "price")
 
 
 def test_encoding():

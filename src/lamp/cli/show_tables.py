@@ -67,7 +67,7 @@ def notes(lines: Iterable[str]) -> None:
     for line in lines[:MOST_ROWS]:
         say(line)
     if len(lines) > MOST_ROWS:
-        say(f"and {len(lines) - MOST_ROWS:,} more remarks")
+        say(f"and {counted(len(lines) - MOST_ROWS, 'more remark')}")
 
 
 @contextmanager
@@ -190,7 +190,7 @@ def _columns(columns: Sequence[Column], texts: Sequence[str]) -> None:
         table.add_row(name, column.kind, str(len(column.features) or ""), printable(text), style=style)
     out.print(table)
     if len(columns) > len(shown):
-        out.tell(f"and {len(columns) - len(shown):,} more columns")
+        out.tell(f"and {counted(len(columns) - len(shown), 'more column')}")
 
 
 def _metrics(measured_on: str, rows: Mapping[str, Row]) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lamp.errors import DataError
 from lamp.printable import counted
-from lamp.tables import another_table, metrics, parsing, remarks, targets
+from lamp.tables import another_table, metrics, parsing, remarks, target_column, targets
 from lamp.tables.cells import Cells
 from lamp.tables.column import Unknown
 from lamp.tables.conventions import Conventions
@@ -54,7 +54,7 @@ def evaluate(
     refused values, and as Preprocessing.transform does.
     """
     target, notes = model.target, list[str]()
-    column = targets.find(frame, target.name)
+    column = target_column.find(frame, target.name)
     if not target.is_classes:
         target = another_table.target_as_written(target, column, asked or Conventions())
     there = targets.there(column, target.missing_words)
@@ -90,9 +90,11 @@ def _with_new_classes(target: Target, column: pl.Series, new: pl.Series, notes: 
     words = parsing.words(column, target.missing_words)
     more = words.filter(new).unique(maintain_order=True).to_list()
     at = Cells(column).looked_up([*target.classes, *more], target.missing_words)
+    rows = int(new.sum())
+    have, count = ("has a class that was", "counts") if rows == 1 else ("have classes that were", "count")
     notes.append(
-        f"{int(new.sum()):,} of {len(column):,} rows have classes that were not in training, and count as wrong "
-        f"(in the log loss, with a probability of {metrics.SMALLEST:g}): {listed(more, 5)}"
+        f"{rows:,} of {len(column):,} rows {have} not in training, and {count} as wrong (in the log loss, with a "
+        f"probability of {metrics.SMALLEST:g}): {listed(more, 5)}"
     )
     notes += [f"{target.name}: {each}" for each in remarks.of_spellings(more, target.classes)]
     if len(target.classes) == 2:

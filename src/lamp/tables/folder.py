@@ -24,6 +24,7 @@ import polars as pl
 from torch import Tensor
 
 from lamp.errors import DataError
+from lamp.printable import counted
 from lamp.saving import SealedFolder, reading
 from lamp.saving.folders import MANIFEST
 from lamp.saving.schema import Count, Range, check
@@ -143,7 +144,7 @@ def check_kind(path: Path) -> None:
         raise DataError(
             f"{path} is not a folder that lamp train wrote, so it is not replaced",
             expected="a path that does not exist, or a folder of lamp train",
-            got=f"{len(names)} files" if path.is_dir() else "a file",
+            got=counted(len(names), "file") if path.is_dir() else "a file",
             fix="choose another name with --out",
         )
 

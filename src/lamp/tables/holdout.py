@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError, DataError
 from lamp.printable import counted, shortened
-from lamp.tables import dates, parsing, remarks, targets
+from lamp.tables import dates, parsing, remarks, target_column, targets
 from lamp.tables.conventions import Conventions
 from lamp.tables.kinds import LONGEST_NAME, MOSTLY, Decision, form_of, no_column
 from lamp.tables.reading import ReadOptions, read_with
@@ -250,7 +250,7 @@ def test_rows(
     Raises what `read_with` does, ArgumentError without the target's column, and DataError for targets that do not fit.
     """
     whole = renamed(read_with(path, reading, notes=notes, as_text=True), columns)
-    column = targets.find(whole, target.name)
+    column = target_column.find(whole, target.name)
     there = targets.there(column, target.missing_words)
     if there.sum() < FEWEST_ROWS:
         raise DataError(
@@ -279,12 +279,15 @@ def on_test_rows(tests: pl.DataFrame, table: pl.DataFrame, asked: HoldOut) -> li
     if len(same) == table.width:
         known = tests.select(same).hash_rows().is_in(table.hash_rows().implode())
         if known.any():
+            rows = int(known.sum())
+            are, them = ("is", "it") if rows == 1 else ("are", "them")
             notes.append(
-                f"{path}: {int(known.sum()):,} of {len(tests):,} rows are in the table too, so the networks learn from "
-                "them and the scores are too good"
+                f"{path}: {rows:,} of {len(tests):,} rows {are} in the table too, so the networks learn from {them} "
+                "and the scores are too good"
             )
     if asked.groups in same:
         words = parsing.words(tests[asked.groups]).drop_nulls()
         if known_too := words.filter(words.is_in(parsing.words(table[asked.groups]).implode())).n_unique():
-            notes.append(f"--groups {asked.groups}: {known_too:,} of {path}'s groups are in the table too")
+            are = "is" if known_too == 1 else "are"
+            notes.append(f"--groups {asked.groups}: {known_too:,} of {path}'s groups {are} in the table too")
     return notes

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lamp.errors import DataError
-from lamp.tables import holdout, kinds, parsing, remarks, targets
+from lamp.tables import holdout, kinds, parsing, remarks, target_column, targets
 from lamp.tables.conventions import Conventions
 from lamp.tables.effort import Effort, effort_for, remark_on_columns, training_seconds
 from lamp.tables.holdout import HoldOut
@@ -158,7 +158,7 @@ def plan_training(request: Request, notes: list[str] | None = None) -> TrainingP
     whole = read_with(request.table, request.reading, notes=notes, as_text=True)
     request = request.with_names_of(whole.columns)
     held_out = request.held_out
-    column = targets.find(whole, request.target)
+    column = target_column.find(whole, request.target)
     asked = Conventions.asked(whole.columns, request.missing, request.decimal, request.dates)
     there = targets.there(column, missing := targets.missing_words(column, asked))
     notes += remarks.of_unused_words(whole, asked.missing) + remarks.of_target_words(column, missing, asked)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lamp.printable import counted
 from lamp.tables.column import Numbers
 from lamp.tables.remarks import option
 from lamp.tables.split import Split, some
@@ -53,11 +54,12 @@ def revealing(places: Mapping[str, range], x: Tensor, truth: Tensor, parts: Spli
         else:
             reveals = abs(_rank_correlation(there[:, 0], y.numpy())) >= CORRELATED
         found += [name] if reveals else []
+    more = len(found) - SHOWN
     return [
         f"{name!r} alone predicts {target.name!r} almost perfectly: is it known beforehand? If not: "
         f"{option(name, 'drop', 'kind')}"
         for name in found[:SHOWN]
-    ] + ([f"so do {len(found) - SHOWN:,} more columns"] if len(found) > SHOWN else [])
+    ] + ([f"so {'does' if more == 1 else 'do'} {counted(more, 'more column')}"] if more > 0 else [])
 
 
 def _explained(places: Mapping[str, range], x: Tensor, truth: Tensor, target: Target) -> dict[str, float]:

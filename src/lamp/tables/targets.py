@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from shlex import quote
 from typing import Any, Literal, NoReturn
 
 import numpy as np
@@ -23,8 +20,9 @@ from lamp.tables.evidence import ALL
 from lamp.tables.kinds import MOSTLY, listed, mostly
 from lamp.tables.missing import MISSING_WORDS
 from lamp.tables.numbers import NumberForm
-from lamp.tables.reading.names import matching, near
 from lamp.tables.scales import refuse_open_scales
+from lamp.tables.split import enough
+from lamp.tables.target_column import is_finite
 
 Task = Literal["classification", "regression"]
 TASKS = ("classification", "regression")
@@ -32,9 +30,9 @@ TASKS = ("classification", "regression")
 MOST_NUMBERED_CLASSES = 20  # up to so many different whole numbers are taken for classes,
 ROWS_PER_CLASS = 3  # if there are at least this many rows per class
 MOST_CLASSES = 1000
-FIRST_ROWS = 20  # rows in which a missing target's name is looked for
-USUAL_SEPARATORS = ",;|\t"  # which are detected
 MOST_ROWS = 5  # row numbers listed in a message
+MEANT = {"classification": "classes", "regression": "numbers"}
+NUMBERS_ALONE = "--task regression --leave-out-odd leaves their rows out"
 
 
 @dataclass
@@ -122,39 +120,6 @@ class Target:
         """The target that `to_dict` described."""
         words = {"missing_words": tuple(saved["missing_words"])} if "missing_words" in saved else {}
         return cls(**{**saved, "classes": tuple(saved.get("classes", ())), **words})
-
-
-def find(frame: pl.DataFrame, name: str) -> pl.Series:
-    """The target's column. Raises ArgumentError, which suggests a similar name, if there is none of this name."""
-    if (found := matching(name, frame.columns)) is not None:
-        return frame[found]
-    raise ArgumentError(
-        f"the table has no column {name!r} to predict",
-        expected=listed(frame.columns),
-        got=name,
-        fix=_where_it_is(frame, name),
-    )
-
-
-def _where_it_is(frame: pl.DataFrame, name: str) -> str:
-    """The fix for a target that no column is called: where its name stands in the file, or a similar name."""
-    first = frame.head(0 if _is_float(name) else FIRST_ROWS).cast(pl.String, strict=False)  # a number is a value
-    for number, row in enumerate(first.iter_rows(), 1):
-        if matching(name, [each for each in row if each]) is not None:
-            if number == 1 and frame.columns[0] == "column_1":
-                return "the first line seems to name the columns: leave out --no-header"
-            return f"row {number:,} of the table seems to name the columns: --skip-lines leaves out the lines above it"
-    if frame.width == 1 and name in re.split(r"\W+", only := frame.columns[0]):
-        marks = re.findall(r"[^\w \"']", only) or [" "]
-        if marks[0] in USUAL_SEPARATORS:
-            return "the whole first line was read as one name: if each line is in quotes as a whole, remove these"
-        mark = quote(marks[0]) if marks[0].isprintable() else f"$'\\x{ord(marks[0]):02x}'"
-        return f"the first line was read as one name: --separator {mark} may separate the names in it"
-    if (close := near(name, frame.columns)) is not None:
-        return f"did you mean --target {close!r}?"
-    if any(_is_float(each) for each in frame.columns):
-        return "name one of these; if the first line is data, --no-header calls the columns column_1, column_2, ..."
-    return "name one of these"
 
 
 def missing_words(column: pl.Series, conventions: Conventions) -> tuple[str, ...]:
@@ -251,7 +216,8 @@ def remark_on_odd_words(column: pl.Series, rows: pl.Series) -> str:
     """The remark that these rows (counted from 0) are left out because of the words or infinities in them."""
     words, what = _odd(column, rows)
     number = "a number" if what == "words" else "a finite number"
-    return f"{_rows(rows)} left out, where {column.name!r} is not {number}: {remarks.some(words)}"
+    are = "is" if len(rows) == 1 else "are"
+    return f"{_rows(rows)} {are} left out, where {column.name!r} is not {number}: {remarks.some(words)}"
 
 
 def _rows(rows: pl.Series) -> str:
@@ -274,33 +240,51 @@ def decide(series: pl.Series, task: str | None = None, conventions: Conventions 
         conventions = conventions.settled(series.to_frame())
     missing = missing_words(series, conventions)
     seen = _seen(series, missing, conventions) if parsing.is_text(series.dtype) else None
-    found = task or _task(series, seen, missing)
+    form_of_dates = _form_of_dates(series, missing)
+    found = task or _task(series, seen, missing, form_of_dates)
+    told = form_of_dates and (found == "classification" or form_of_dates != dates.TIME_ALONE)  # as seconds, these serve
+    why = [remarks.of_dates_in_target(form_of_dates, str(series[0]), MEANT[found])] if told else []
     if found == "classification":
-        classes = _classes(series, missing, seen)
-        return Target(series.name, "classification", classes, missing_words=missing, why=_why_classes(classes, seen))
+        classes = _classes(series, missing, seen, form_of_dates)
+        why += _why_classes(classes, seen)
+        return Target(series.name, "classification", classes, missing_words=missing, why="; ".join(why))
     decimal = conventions.decimal_in(series.name)
     if seen is not None and (seen.odd or seen.codes):
         seen = _seen(series, missing, conventions, asked=True)
     form = seen.form if seen is not None else NumberForm(decimal.value)
-    read = _as_numbers(series, form)
+    read = _as_numbers(series, form, remarks.instead_of_dates(form_of_dates) if form_of_dates else "")
     if read.n_unique() < 2:
         raise _one_value(series.name, read[0])
-    why = remarks.of_numbers(series.name, decimal, seen) if seen is not None else ""
-    return Target(series.name, "regression", **asdict(form), missing_words=missing, why=why)
+    why += filter(None, [remarks.of_numbers(series.name, decimal, seen) if seen is not None else ""])
+    return Target(series.name, "regression", **asdict(form), missing_words=missing, why="; ".join(why))
+
+
+def _form_of_dates(series: pl.Series, missing: Sequence[str]) -> str:
+    """The form in which almost all values of a target are dates or times of day; "" if they are not."""
+    if parsing.is_time(series.dtype):
+        return dates.TIME_ALONE if series.dtype == pl.Time else dates.FORMS[0]
+    if not (parsing.is_text(series.dtype) or series.dtype.is_integer()):
+        return ""
+    cells = Cells(series.cast(pl.String))
+    form, rows = dates.best(cells, missing) or ("", 0)
+    return form if rows >= MOSTLY * cells.there(missing) else ""
 
 
 def _seen(series: pl.Series, missing: Sequence[str], conventions: Conventions, asked: bool = False) -> numbers.Seen:
     return numbers.seen(Cells(series), conventions.decimal_in(series.name).value, missing, asked)
 
 
-def _why_classes(classes: Sequence[str], seen: numbers.Seen | None) -> str:
+def _why_classes(classes: Sequence[str], seen: numbers.Seen | None) -> list[str]:
     parts = remarks.of_twins(pl.Series(classes, dtype=pl.String))
     if seen is not None and seen.are_codes:
         parts.append(remarks.of_codes_in_digits(seen.codes))
-    return "; ".join(parts)
+    if seen is not None:
+        parts += remarks.of_limits(seen.cells, seen.form.decimal, (), MOSTLY, NUMBERS_ALONE)
+    return parts
 
 
-def _task(series: pl.Series, seen: numbers.Seen | None, missing: Sequence[str]) -> Task:
+def _task(series: pl.Series, seen: numbers.Seen | None, missing: Sequence[str], form: str) -> Task:
+    """The task for a target; `form` is that of its dates, if it holds any."""
     if series.dtype == pl.Boolean or (seen is not None and (seen.odd or seen.are_codes)):
         return "classification"
     if seen is None and not parsing.is_number(series.dtype):
@@ -308,7 +292,9 @@ def _task(series: pl.Series, seen: numbers.Seen | None, missing: Sequence[str]) 
             f"the target {series.name!r} has a type that cannot be predicted",
             expected="numbers, words or booleans",
             got=series.dtype,
-            fix="name another column, or convert this one to numbers or words",
+            fix=remarks.instead_of_dates(form)
+            if form
+            else "name another column, or convert this one to numbers or words",
         )
     read = parsing.numbers(series, seen.form if seen is not None else ".", missing)
     return "classification" if _few(read) else "regression"
@@ -321,19 +307,21 @@ def _few(read: pl.Series) -> bool:
     return whole and different <= MOST_NUMBERED_CLASSES and different * ROWS_PER_CLASS <= len(read)
 
 
-def _classes(series: pl.Series, missing: Sequence[str], seen: numbers.Seen | None) -> tuple[str, ...]:
+def _classes(series: pl.Series, missing: Sequence[str], seen: numbers.Seen | None, form: str) -> tuple[str, ...]:
+    """The words of a target, sorted. `form` is that of its dates, if it holds any."""
     text = parsing.words(series, missing)
     found = text.unique().to_list()
     if len(found) == 1:
         raise _one_value(series.name, found[0])
     if len(found) > MOST_CLASSES or len(found) > len(text) / 2:
+        enough(len(text))
         raise DataError(
             f"the target {series.name!r} has too many classes",
             expected=f"at most {MOST_CLASSES:,} classes, with two rows each on average",
             got=f"{len(found):,} different values in {len(text):,} rows",
-            fix=_instead_of_classes(series, text, seen),
+            fix=remarks.instead_of_dates(form) if form else _instead_of_classes(series, text, seen),
         )
-    if all(_is_float(word) for word in found):
+    if all(is_finite(word) for word in found):
         return tuple(sorted(found, key=lambda word: (float(word), word)))
     return tuple(sorted(found))
 
@@ -344,13 +332,12 @@ def _instead_of_classes(series: pl.Series, text: pl.Series, seen: numbers.Seen |
         return "--task regression, if these are numbers" if seen or series.dtype.is_numeric() else "name another column"
     if near := remarks.of_near_numbers(seen, len(text), MOSTLY, "--task regression"):
         return near[0].replace("takes those for gaps", "--leave-out-odd leaves those rows out")
-    _, days = dates.best(Cells(text)) or ("", 0)
-    if days >= MOSTLY * len(text):
-        return "dates cannot be predicted: write them as numbers, such as days since the first date"
-    return "name another column"
+    limits = remarks.of_limits(seen.cells, seen.form.decimal, (), MOSTLY, NUMBERS_ALONE)
+    return limits[0] if limits else "name another column"
 
 
-def _as_numbers(series: pl.Series, form: NumberForm) -> pl.Series:
+def _as_numbers(series: pl.Series, form: NumberForm, fix: str = "") -> pl.Series:
+    """The numbers of a target. Raises DataError, with the fix that is given, for values that are none."""
     numbers = parsing.numbers(series, form, ())
     wrong = numbers.is_null()
     if wrong.any():
@@ -359,7 +346,7 @@ def _as_numbers(series: pl.Series, form: NumberForm) -> pl.Series:
             f"the target {series.name!r} is not a number everywhere",
             expected="numbers",
             got=f"{series[row]!r}; not a number in {int(wrong.sum()):,} of {len(series):,} rows",
-            fix="--task classification, or correct the values",
+            fix=fix or "--task classification, or correct the values",
         )
     infinite = numbers.is_infinite()
     if infinite.any():
@@ -379,13 +366,6 @@ def _one_value(name: str, value: object) -> DataError:
         got=repr(value),
         fix="name another column, or add rows with other values",
     )
-
-
-def _is_float(word: str) -> bool:
-    try:
-        return math.isfinite(float(word))
-    except ValueError:
-        return False
 
 
 def shares(labels: Tensor, classes: Sequence[str]) -> dict[str, int]:
