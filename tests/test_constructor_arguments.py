@@ -15,6 +15,7 @@ NEEDED |= {"normalized_shape": 3, "num_features": 3, "num_groups": 1, "num_chann
 NEEDED |= {"in1_features": 3, "in2_features": 4, "groups": 2, "upscale_factor": 2, "downscale_factor": 2}
 
 NEEDED |= {"num_embeddings": 7, "embedding_dim": 3, "input_size": 3, "hidden_size": 4}
+NEEDED |= {"n_classes": 9, "cutoffs": [2, 5], "div_value": 1.0}
 NEEDED |= {"d_model": 4, "nhead": 2, "num_encoder_layers": 1, "num_decoder_layers": 1, "dim_feedforward": 8}
 WRONG = [
     None,
@@ -68,6 +69,7 @@ def test_a_wrong_argument_gets_an_error_of_lamps(kind, name):
                 "output_size",
                 "dilation",
                 "size",
+                "cutoffs",
             )
             empty = (name == "modules" and wrong in ([], {})) or (name == "edges" and wrong == [])
             assert isinstance(wrong, int | float | type(None)) or (name in sizes and wrong == [1]) or empty, told

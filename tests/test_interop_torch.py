@@ -113,7 +113,7 @@ def test_every_module_and_loss_has_its_counterpart():
     kinds = {type(module) for case in MODULES for module in case.make().modules()}
     kinds |= {type(case.make()) for case in LOSSES} | {type(case.make()) for case in SAMPLE_LOSSES}
     kinds |= {lamp.CTCLoss, lamp.nn.LinearCrossEntropyLoss, lamp.MaxUnpool1d, lamp.MaxUnpool2d, lamp.MaxUnpool3d}
-    kinds |= {lamp.FractionalMaxPool2d, lamp.FractionalMaxPool3d}
+    kinds |= {lamp.FractionalMaxPool2d, lamp.FractionalMaxPool3d, lamp.AdaptiveLogSoftmaxWithLoss}
     kinds |= {lamp.Bilinear, lamp.PairwiseDistance, lamp.CosineSimilarity}
     kinds |= LAZY | TRANSFORMERS
     assert {*bridge.TWINS, *bridge.ROWS.values()} == kinds

@@ -121,6 +121,12 @@ NEEDED = {
     **{f"Adaptive{kind}Pool{n}d": {"output_size": lambda: 2} for kind in ("Avg", "Max") for n in (1, 2, 3)},
     **{f"FractionalMaxPool{n}d": {"kernel_size": lambda: 2, "output_size": lambda: 2} for n in (2, 3)},
     "LinearCrossEntropyLoss": {"in_features": lambda: 3, "num_classes": lambda: 2},
+    "AdaptiveLogSoftmaxWithLoss": {
+        "in_features": lambda: 4,
+        "n_classes": lambda: 9,
+        "cutoffs": lambda: [2, 5],
+        "div_value": lambda: 2.0,
+    },
     "MultiplicativeLR": {"optimizer": sgd, "lr_lambda": lambda: lambda epoch: 0.9},
     "SWALR": {"optimizer": sgd, "swa_lr": lambda: 0.1},
     "update_bn": {"loader": lambda: [X], "model": lambda: lamp.BatchNorm1d(3)},

@@ -32,8 +32,8 @@ INSTEAD = {
     "lamp.Linear(in_features, out_features), then an activation such as lamp.ReLU()": (r"Dense",),
     "lamp.Sequential(...), or a class of lamp.Module with forward and backward": (r"Model|Input(Layer)?|Layer",),
     "a plain list or dict as an attribute: lamp finds the parameters in it": (r"Parameter(List|Dict)",),
-    "lamp.LinearCrossEntropyLoss(in_features, num_classes), which computes all scores": (
-        r"AdaptiveLogSoftmax\w*|NCELoss|SampledSoftmax\w*",
+    "lamp.AdaptiveLogSoftmaxWithLoss(in_features, n_classes, cutoffs), which scores rare classes in clusters": (
+        r"NCELoss|SampledSoftmax\w*",
     ),
     "lamp.NLLLoss, which takes images too": (r"NLLLoss2d",),
     "nothing: the options of torch's LinearCrossEntropyLoss say how it cuts the batch": (r"LinearCrossEntropyOptions",),

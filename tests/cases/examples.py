@@ -144,6 +144,7 @@ MODULES: dict[str, Example] = {
     "Residual": one(lambda: lamp.Residual(lamp.Linear(E, E), lamp.Tanh()), E),
     "Parallel": one(lambda: lamp.Parallel(lamp.Linear(E, 3), lamp.Linear(E, 3)), E),
     "LinearCrossEntropyLoss": Example(lambda: lamp.nn.LinearCrossEntropyLoss(E, 3), ((E,), rows(3))),
+    "AdaptiveLogSoftmaxWithLoss": Example(lambda: lamp.AdaptiveLogSoftmaxWithLoss(E, 9, [2, 5], 2.0), ((E,), rows(9))),
 }
 BASES = {"Activation", "Container", "ModuleDict", "ModuleList"}  # classes to derive from, and lists without a forward
 

@@ -72,6 +72,11 @@ def _linear_cross_entropy(module: Any, convert: Convert) -> dict[str, Any]:
     }
 
 
+def _adaptive_softmax(module: Any, convert: Convert) -> dict[str, Any]:
+    names = ("in_features", "n_classes", "div_value", "head_bias")
+    return {**{name: getattr(module, name) for name in names}, "cutoffs": module.cutoffs[:-1]}
+
+
 def _triplet(module: Any, convert: Convert) -> dict[str, Any]:
     options = {name: getattr(module, name) for name in ("margin", "swap", "reduction")}
     distance = module.distance_function
@@ -87,6 +92,7 @@ ARGUMENTS: dict[str, Callable[[Any, Convert], dict[str, Any]]] = {  # by the nam
     "TransformerDecoder": _stack,
     "Transformer": _transformer,
     "LinearCrossEntropyLoss": _linear_cross_entropy,
+    "AdaptiveLogSoftmaxWithLoss": _adaptive_softmax,
     "TripletMarginWithDistanceLoss": _triplet,
 }
 

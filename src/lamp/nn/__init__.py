@@ -53,6 +53,7 @@ from lamp.nn.activations_piecewise import (
     Softshrink,
     Threshold,
 )
+from lamp.nn.adaptive_softmax import AdaptiveLogSoftmaxWithLoss
 from lamp.nn.attention import MultiheadAttention
 from lamp.nn.average_pooling import (
     AdaptiveAvgPool1d,
@@ -161,6 +162,7 @@ __all__ = [
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
+    "AdaptiveLogSoftmaxWithLoss",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
