@@ -230,6 +230,83 @@ def test_what_does_not_fit_several(export, run, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+# ---- places of the largest numbers -----------------------------------------------------------------------------------
+class ThereAndBack(lamp.Container):
+    """A max pool, an activation, and the numbers back at their places."""
+
+    takes_replicas = True
+
+    def __init__(self, axes, *pool, **options):
+        self.pool = getattr(lamp, f"MaxPool{axes}d")(*pool, return_indices=True, **options)
+        self.act, self.back = lamp.Tanh(), getattr(lamp, f"MaxUnpool{axes}d")(*pool)
+
+    def forward(self, x):
+        y, places = self.pool(x)
+        return self.back(self.act(y), places)
+
+    def trace(self, tracer, x):
+        y, places = tracer(self.pool, x)
+        return tracer(self.back, tracer(self.act, y), places)
+
+
+@exports
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize(
+    ("axes", "pool", "shape"),
+    [(1, (3,), (2, 9)), (2, (2,), (3, 4, 6)), (2, ((3, 2), (2, 1), (1, 0)), (2, 7, 6)), (3, (2,), (2, 4, 6, 4))],
+)
+def test_numbers_go_back_to_their_places(axes, pool, shape, dtype, export, run, tmp_path):
+    model = ThereAndBack(axes, *pool)
+    path = export(model, tmp_path / "network.py", input_shape=shape, dtype=dtype)
+    x = torch.randn(5, *shape, dtype=dtype)
+    y, places = getattr(torch.nn, f"MaxPool{axes}d")(*pool, return_indices=True)(x)
+    expected = getattr(torch.nn, f"MaxUnpool{axes}d")(*pool)(y.tanh(), places)
+    assert error(run(path, x)[0], expected) < TOLERANCE[dtype]
+
+
+@exports
+def test_places_are_outputs_and_inputs(export, run, tmp_path):
+    pool = lamp.MaxPool2d(3, 2, 1, dilation=2, return_indices=True, ceil_mode=True)
+    x = torch.randn(4, 2, 9, 8).round()  # with equal numbers, of which the first counts
+    wanted = torch.nn.MaxPool2d(3, 2, 1, 2, True, True)(x)
+    for found, expected in zip(run(export(pool, tmp_path / "p.py", input_shape=(2, 9, 8)), x), wanted, strict=True):
+        assert torch.equal(found, expected)
+    y, places = torch.nn.MaxPool2d(2, return_indices=True)(torch.randn(4, 3, 4, 6))
+    path = export(lamp.MaxUnpool2d(2), tmp_path / "u.py", input_shape=[(3, 2, 3), (3, 2, 3)])
+    assert torch.equal(run(path, y, places)[0], torch.nn.MaxUnpool2d(2)(y, places))
+    with pytest.raises(lamp.ArgumentError, match="no mean"):
+        export(lamp.stack([pool, pool]), tmp_path / "k.py", input_shape=(2, 9, 8))
+
+
+class Segmenter(ThereAndBack):
+    """Convolutions around it, as in networks that label pixels."""
+
+    def __init__(self):
+        super().__init__(2, 2)
+        self.first, self.last = lamp.Conv2d(2, 3, 3, padding=1), lamp.Conv2d(3, 2, 3, padding=1)
+
+    def forward(self, x):
+        return self.last(super().forward(self.first(x)))
+
+    def backward(self, dy):
+        d = self.act.backward(self.back.backward(self.last.backward(dy)))
+        return self.first.backward(self.pool.backward(d, None))
+
+    def trace(self, tracer, x):
+        return tracer(self.last, super().trace(tracer, tracer(self.first, x)))
+
+
+@exports
+def test_a_network_that_labels_pixels(export, run, tmp_path):
+    model = Segmenter()
+    check(export, run, tmp_path / "network.py", model, (2, 6, 4), dtype=torch.float32)
+    check(export, run, tmp_path / "all.py", lamp.population(model, range(3)), (2, 6, 4), dtype=torch.float32)
+    data = torch.randn(8, 2, 6, 4), torch.randn(8, 2, 6, 4)
+    history = lamp.fit(model, lamp.MSELoss(), lamp.SGD(model.parameters(), 0.01), data, epochs=1, progress=False)
+    assert history.engine == "eager"
+    assert "MaxPlaces" in history.why
+
+
 # ---- how it is written -----------------------------------------------------------------------------------------------
 def test_a_residual_network_can_be_read(tmp_path):
     body = lamp.Sequential(lamp.Linear(4, 5), lamp.Tanh(), lamp.Linear(5, 4), lamp.PReLU(4))

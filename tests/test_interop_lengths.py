@@ -238,6 +238,103 @@ def test_padding_of_a_population_and_of_one_length(tmp_path):
     assert error(run(path, x, hidden)[0], torch.stack(wanted).mean(0)) < 1e-5
 
 
+# ---- tables and masks that follow from the length --------------------------------------------------------------------
+TABLE = 60
+
+
+class Sines(lamp.Container):
+    """Token vectors plus the beginning of a table of sines, which is a buffer, or an attribute that replicas share."""
+
+    takes_replicas = True
+
+    def __init__(self, as_buffer):
+        self.tokens = lamp.Embedding(7, 6)
+        angles = torch.arange(TABLE).unsqueeze(1) / 10_000.0 ** (torch.arange(3) / 3)
+        table = torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
+        self.table = lamp.Buffer(table) if as_buffer else table
+        self.layer = lamp.TransformerEncoderLayer(6, 2, 8, batch_first=True)
+
+    def forward(self, x):
+        return self.layer(self.tokens(x) + self.table.data[: x.shape[-1]])
+
+    def trace(self, tracer, x):
+        table = tracer.constant(self, self.table.data[: x.shape[0]])
+        return tracer(self.layer, tracer.add(self, tracer(self.tokens, x), table))
+
+
+@pytest.mark.parametrize("kind", ["buffer", "attribute", "population"])
+def test_the_beginning_of_a_table(kind, tmp_path):
+    model = Sines(kind == "buffer")
+    networks = [model]
+    if kind == "population":
+        model = lamp.population(model, range(2))
+        networks = [model[0], model[1]]
+    path = lamp.to_onnx(model, tmp_path / "network.onnx", input_shape=(L,))
+    for length in (1, 11, TABLE):
+        x = torch.randint(7, (3, length))
+        expected = []
+        for network in networks:
+            tokens, layer = lamp.to_torch(network.tokens), lamp.to_torch(network.layer).eval()
+            place = torch.arange(length).unsqueeze(1) / 10_000.0 ** (torch.arange(3) / 3)
+            sines = torch.stack([place.sin(), place.cos()], -1).flatten(1)
+            expected.append(layer(tokens(x) + sines).detach())
+        assert error(run(path, x)[0], torch.stack(expected).mean(0)) < 1e-5
+    with pytest.raises(Exception, match=r"(?i)dimension|broadcast"):  # as in the network, the table ends there
+        run(path, torch.randint(7, (3, TABLE + 1)))
+
+
+class Masked(lamp.Container):
+    """A layer of attention whose mask is a function of the length."""
+
+    def __init__(self, mask):
+        self.mask, self.layer = mask, lamp.TransformerEncoderLayer(6, 2, 8, batch_first=True)
+
+    def forward(self, x):
+        return self.layer(x, self.mask(x.shape[1]).to(x.dtype))
+
+    def trace(self, tracer, x):
+        return tracer(self.layer, x, self.mask(x.shape[0]).to(x.dtype))
+
+
+def distances(length):
+    """From each place (row) to each other one."""
+    return torch.arange(length) - torch.arange(length).unsqueeze(1)
+
+
+def window(width):
+    """Each place sees the last ones, itself included."""
+    return lambda n: torch.zeros(n, n).masked_fill((distances(n) > 0) | (distances(n) <= -width), -torch.inf)
+
+
+MASKS = {
+    "a window of 1": window(1),
+    "a window of 3": window(3),
+    "a window of 100": window(100),
+    "places on both sides": lambda n: torch.zeros(n, n).masked_fill(distances(n).abs() > 2, -torch.inf),
+    "numbers up to a distance": lambda n: distances(n).clamp(-4, 7) / 3.0,
+}
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("name", MASKS)
+def test_masks_of_distances(name, dtype, tmp_path):
+    model = Masked(MASKS[name]).to(dtype)
+    path, twin = lamp.to_onnx(model, tmp_path / "network.onnx", input_shape=(L, 6)), lamp.to_torch(model.layer).eval()
+    for length in (1, 2, 9, 250):
+        x = torch.randn(2, length, 6, dtype=dtype)
+        expected = twin(x, MASKS[name](length).to(dtype)).detach()
+        assert error(run(path, x)[0], expected) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("name", ["a window too wide to be seen", "a slope without an end"])
+def test_masks_that_are_seen_to_be_others(name, tmp_path):
+    """At the lengths that are traced the first is a causal mask; a longer sequence shows that it is not."""
+    mask = {"a window too wide to be seen": window(900), "a slope without an end": lambda n: distances(n) / 3.0}[name]
+    with pytest.raises(lamp.LampError, match=r"does not compute what|its numbers depend on the length"):
+        lamp.to_onnx(Masked(mask), tmp_path / "network.onnx", input_shape=(L, 6))
+    assert not list(tmp_path.iterdir())
+
+
 # ---- what is refused -------------------------------------------------------------------------------------------------
 class Window(lamp.Module):
     """A mask that is neither causal nor the same everywhere."""

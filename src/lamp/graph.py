@@ -23,7 +23,8 @@ The kinds of operations, with their attributes:
     Softmax      along `axis`; log                     Scan           a cell along the first axis, step by step: body
     ResponseNorm divided by what is in the channels beside it; Resize and Permute: axes in other sizes, another order
     Gate         one half times the sigmoid of the other; Negative; Bilinear, CosineSimilarity, Distance: of two values
-    Exclude      -inf where a condition is true, else 0; MaxUnpool: numbers at given places, 0 elsewhere
+    Exclude      -inf where a condition is true, else 0; MaxUnpool: numbers at given places, 0 elsewhere;
+                 MaxPlaces: the place in its plane of the largest number of each window
     Select       the place `index` on `axis`           Cell           one step of RNN, LSTM or GRU
 
 The Scan of RNN, LSTM or GRU has no body, since the module says it all: layers, directions, equations.
@@ -34,6 +35,7 @@ refuse a kind that they do not know. Axes are those of a sample, numbered from 0
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -177,16 +179,19 @@ class Graph:
 
     @cached_property
     def index_limits(self) -> dict[Value, int]:
-        """For each value that is an index into tables: the number of rows of the smallest of them."""
+        """For each value that is an index into tables: the number of rows of the smallest of them; places in planes."""
         limits: dict[Value, int] = {}
         for op in reversed(self.ops):
+            places = op.inputs
             if op.kind == "Gather":
                 found = single_shape(op.parameters["weight"])[0]
+            elif op.kind == "MaxUnpool":
+                found, places = math.prod(op.output.shape[1:]), op.inputs[1:]
             elif op.kind in MOVES and op.output in limits:
                 found = limits[op.output]
             else:
                 continue
-            limits.update((value, min(found, limits.get(value, found))) for value in op.inputs)
+            limits.update((value, min(found, limits.get(value, found))) for value in places)
         return limits
 
     def users(self, value: Value) -> list[Op]:

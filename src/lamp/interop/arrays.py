@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -52,6 +53,26 @@ def constant(op: Op, dtype: torch.dtype, members: int | None) -> Tensor:
     if members is None:
         return numbers.unsqueeze(0)
     return numbers[None, None] if held is None or op.module.replicas is None else numbers.unsqueeze(1)
+
+
+def by_distance(matrices: Sequence[Tensor]) -> Tensor | None:
+    """The numbers of square matrices that all follow from the distance, column minus row: (2 reach + 1,).
+
+    They begin at the distance -reach; at further ones stands the first number, or the last. None for other matrices,
+    and where the largest one is too small to show from which distance on the numbers stay the same.
+    """
+    largest = max(matrices, key=len)
+    count = len(largest)
+    if any(each.dim() != 2 or each.shape[0] != each.shape[1] for each in matrices):
+        return None
+    found = torch.cat([largest[:, 0].flip(0), largest[0, 1:]])  # from the distance 1 - count on
+    for each in matrices:
+        places = torch.arange(len(each))
+        if not torch.equal(found[places - places.unsqueeze(1) + count - 1], each):
+            return None
+    changing = [k for k in range(1, count) if found[count - 1 + k] != found[-1] or found[count - 1 - k] != found[0]]
+    reach = 1 + max(changing, default=0)
+    return found[count - 1 - reach : count + reach] if 2 * reach < count else None
 
 
 def without_batch(graph: Graph) -> set[Value]:

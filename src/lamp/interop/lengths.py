@@ -17,7 +17,10 @@ Sizes = tuple[int, ...]  # the sizes of one axis, one per length that was traced
 Named = tuple[int | str, ...]  # the shape of a sample, with names in the place of sizes
 
 TRACED = (16, 4, 1, 64, 256, 1024)  # the network is traced at multiples of the first of these that it takes
-TRIED = (1, 2, 3, 7, 16, 33, 50, 128, 300, 1100)  # lengths at which the file is compared, if the network takes them
+LONGER, LONGEST = 40, 2048  # and at so many times its first lengths, where these are not too long and it takes them
+# Lengths at which the file is compared, if the network takes them. A long one is first: what is fixed beyond some
+# distance, such as the window of a mask, shows there alone.
+TRIED = (1100, 1, 7, 300, 2, 50, 3, 128, 33, 16)
 DEPENDS = {("Scan", "steps"), ("Constant", "numbers"), ("Select", "index")}  # options that may depend on a length
 FIX = "numbers in the place of names in input_shape: a file for each length"
 
@@ -59,13 +62,19 @@ class Lengths:
     def tried(self) -> list[dict[str, int]]:
         """Lengths to compare the file at. Those of several names differ."""
         count = len(TRIED)
-        return [{name: TRIED[(k + 3 * n) % count] for n, name in enumerate(self.names)} for k in range(count)]
+        return [{name: TRIED[(k + 2 * n) % count] for n, name in enumerate(self.names)} for k in range(count)]
 
 
 def values_of(names: Sequence[str], unit: int) -> tuple[dict[str, int], ...]:
     """The lengths that a network is traced at: one for each name, then one name longer at a time; all differ."""
     first = {name: unit * (k + 1) for k, name in enumerate(names)}
     return first, *({**first, name: first[name] + unit * (len(names) + k + 1)} for k, name in enumerate(names))
+
+
+def much_longer(lengths: dict[str, int]) -> dict[str, int] | None:
+    """Lengths at which constants show what is fixed beyond some distance; None if they were too long to hold."""
+    found = {name: LONGER * n for name, n in lengths.items()}
+    return found if max(found.values()) <= LONGEST else None
 
 
 def names_in(shapes: Sequence[Named | None]) -> tuple[str, ...]:

@@ -62,7 +62,8 @@ def to_onnx(
         to_onnx(encoder, path, input_shape=[("length", 16), None, ("length",)], input_dtype=[None, None, torch.bool])
 
     Axes of one name have one length. The network is traced at several lengths, and must be the same operations at each;
-    what cannot be written for any length, such as an Unfold, is refused by name.
+    what cannot be written for any length, such as an Unfold, is refused by name. What a network does at more than
+    1,100 places alone, such as a mask with a window of so many, is not seen.
 
     The file contains the operations that `lamp.trace` shows, also those of your own modules with a `trace`. An
     activation becomes an ONNX operator if there is one, else its formula in basic operators. This holds for your own

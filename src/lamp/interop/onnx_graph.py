@@ -26,7 +26,7 @@ OPERATIONS = {  # operation of an Expression: operator of ONNX
 }  # fmt: skip
 NOT_IN_FLOAT64 = {"erf"}  # operators that onnxruntime has only in float32
 
-WITH_ALL_REPLICAS = ("Concat", "Conv", "ConvTranspose", "Scan")  # kinds whose inputs are not broadcast
+WITH_ALL_REPLICAS = ("Concat", "Conv", "ConvTranspose", "MaxUnpool", "Scan")  # kinds whose inputs are not broadcast
 
 
 class OnnxGraph:

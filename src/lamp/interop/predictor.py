@@ -7,31 +7,31 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from lamp.errors import ArgumentError, DTypeError, ExportError, LampError, NotTraceable, ShapeError
+from lamp.errors import ArgumentError, DTypeError, ExportError
 from lamp.graph import BATCH, Graph, Op, Shape, Value
-from lamp.interop.expressions import formula_of
 from lamp.interop.input_shapes import checked_dtypes, checked_shapes, guessed_shapes
-from lamp.interop.lengths import FIX, TRACED, Lengths, Named, Sizes, axes_of, names_in, values_of, varies, with_lengths
+from lamp.interop.lengths import Lengths, Sizes, axes_of, varies
 from lamp.interop.scaling import Scaling, scaling_of
+from lamp.interop.traced import traced
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Sequential
 from lamp.overrides import is_lamps
-from lamp.parameter import Parameter
+from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe, path_of
 from lamp.replicas import Population
 from lamp.studies import Ensemble
-from lamp.tracing import trace
 from lamp.trees import flat
 
 Written = TypeVar("Written")
+Held = Parameter | Buffer | Tensor  # what a module holds numbers in
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,13 @@ class Predictor:
     def parameters(self) -> list[Parameter]:
         """Each parameter once."""
         return list(dict.fromkeys(each for _, graph in self.graphs for each in graph.parameters))
+
+    def held(self) -> Iterator[Held]:
+        """What the modules hold that all replicas share: parameters, buffers, and tensors that are attributes."""
+        for part in _parts(self.model):
+            for module in part.modules():
+                kinds = Held if module.replicas is None else Tensor
+                yield from (each for each in vars(module).values() if isinstance(each, kinds))
 
     def __call__(self, *inputs: Tensor) -> Any:
         """The output for inputs (n, ...), float32, float64 or indices; a tuple of several."""
@@ -205,66 +212,25 @@ def predictor(
     for part in (network, *others):
         part.to(dtype)
     shapes = guessed_shapes(network) if input_shape is None else checked_shapes(input_shape)
-    graphs, lengths = _traced([network, *others], kinds, shapes, checked_dtypes(input_dtype, shapes, dtype))
+    graphs, lengths = traced([network, *others], kinds, shapes, checked_dtypes(input_dtype, shapes, dtype))
     left_out = tuple(k for k, shape in enumerate(shapes) if shape is None)
     named = list(zip(("", "probabilities."), graphs, strict=False))
     made = Predictor(frozen, members, tuple(named), dtype, left_out=left_out, lengths=lengths)
+    _check_means(made)
     standard = _scalings(input_scaling, made.inputs, made.input_sizes, "input_scaling")
     own = _scalings(output_scaling, made.outputs, made.output_sizes, "output_scaling")
     return replace(made, standard=standard, own=own)
 
 
-def _traced(
-    parts: list[Module], kinds: Collection[str], shapes: Sequence[Named | None], dtypes: Sequence[torch.dtype]
-) -> tuple[list[Graph], Lengths | None]:
-    """The graph of each part; with names in the shapes, at several lengths."""
-    names = names_in(shapes)
-    error: LampError | None = None  # of the first lengths, if the network does not take them
-    if not names:
-        return _graphs(parts, kinds, shapes, dtypes, {}), None
-    for unit in TRACED:
-        values = values_of(names, unit)
-        try:
-            found = [_graphs(parts, kinds, shapes, dtypes, each) for each in values]
-        except (ShapeError, ArgumentError) as at_these:
-            error = error or at_these
-            continue
-        return found[0], Lengths(names, values, tuple(zip(*found, strict=True)))
-    assert error is not None
-    if isinstance(error, ArgumentError):
-        raise error
-    raise ArgumentError(
-        f"this module cannot be exported for any length: {error.what}",
-        expected=error.expected,
-        got=error.got,
-        fix=FIX,
-        where=error.where,
-    )
-
-
-def _graphs(
-    parts: list[Module],
-    kinds: Collection[str],
-    shapes: Sequence[Named | None],
-    dtypes: Sequence[torch.dtype],
-    lengths: dict[str, int],
-) -> list[Graph]:
-    """The graph of each part at these lengths."""
-    given = [
-        None if shape is None else Value(0, with_lengths(shape, lengths), dtype)
-        for shape, dtype in zip(shapes, dtypes, strict=True)
-    ]
-    graphs = [_graph(parts[0], kinds, given)]
-    if graphs[0].index_limits.keys() & set(graphs[0].inputs):
-        inputs = iter(graphs[0].inputs)
-        given = [
-            x if x is None or next(inputs) not in graphs[0].index_limits else replace(x, dtype=torch.int64)
-            for x in given
-        ]
-        graphs = [_graph(parts[0], kinds, given)]
-    for part in parts[1:]:
-        graphs.append(_graph(part, kinds, graphs[0].outputs))
-    return graphs
+def _check_means(plan: Predictor) -> None:
+    """Raise ArgumentError for a population whose outputs are places, of which there is no mean."""
+    if plan.members is not None and not all(value.dtype.is_floating_point for value in plan.outputs):
+        raise ArgumentError(
+            "the outputs of a population's networks are integers, which have no mean",
+            expected="networks that put out numbers",
+            got=", ".join(str(value.dtype) for value in plan.outputs),
+            fix="export population[k], or leave the indices out of the outputs",
+        )
 
 
 def _parts(model: Module | Ensemble) -> list[Module]:
@@ -299,41 +265,6 @@ def described_type(thing: object) -> str:
 def _in_use(module: Module) -> Any:
     """A copy on the CPU, in eval mode."""
     return copy.deepcopy(module).to("cpu").eval()
-
-
-def _graph(model: Module, kinds: Collection[str], inputs: Iterable[Value | None]) -> Graph:
-    """The graph of evaluation. Raises ArgumentError, with the module, if it cannot be traced or exported."""
-    try:
-        graph = trace(model, *inputs, training=False, across=True)
-    except NotTraceable as error:
-        raise ArgumentError(
-            f"this module cannot be exported: {error.what}",
-            expected=error.expected,
-            got=error.got,
-            fix=error.fix,
-            where=error.where,
-        ) from None
-    root = model.network if isinstance(model, Population) else model
-    for op in graph.ops:
-        if op.kind in ("Elementwise", "BatchNorm"):
-            _check_formula(op, root)
-        elif op.kind not in kinds or op.body is not None:
-            raise ArgumentError(
-                f"this module cannot be exported: it does a {op.kind}",
-                expected=f"a network of {', '.join(kinds)}",
-                got=f"{op.kind} of {', '.join(str(value.shape) for value in op.inputs)}",
-                fix="print(lamp.trace(model, x)) shows a network's operations",
-                where=path_of(op.module, root),
-            )
-    return graph
-
-
-def _check_formula(op: Op, root: Module) -> None:
-    try:
-        formula_of(op)
-    except ArgumentError as error:
-        error.where = path_of(op.module, root)
-        raise
 
 
 def _precision(modules: list[Module], asked: torch.dtype | None) -> torch.dtype:

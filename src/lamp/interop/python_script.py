@@ -31,7 +31,7 @@ VARIABLES = ("x", "y", "z", "u", "v", "w")  # names of variables in predict
 RESERVED = (
     *("base64", "np", "predict", "stored", "erf", "sigmoid", "softmax", "log_softmax", "standardised", "over_rms"),
     *("gated", "pairs", "cosine", "distance", "recurrence", "parts", "convolved", "spread", "pooled", "along"),
-    *("largest", "gathered"),
+    *("largest", "gathered", "placed", "unpooled"),
     *VARIABLES,
 )
 

@@ -37,16 +37,6 @@ class ChoosingPooling(PoolingModule):
         dx: Tensor = d.new_zeros(rows, volume(shape[-self.axes :]))
         return dx.scatter_add_(1, places.view(rows, count).long(), d.reshape(rows, count)).view(shape)
 
-    def check_in_graph(self) -> None:
-        """Raise NotTraceable if the places are an output."""
-        if self.return_indices:
-            raise NotTraceable(
-                "its indices are no numbers of a graph",
-                expected="return_indices=False",
-                got="return_indices=True",
-                fix="a network that uses the indices trains with the eager engine",
-            )
-
 
 class MaxPooling(WindowedPooling, ChoosingPooling):
     """Base of MaxPool1d, MaxPool2d and MaxPool3d; the first of these explains its arguments."""
@@ -71,8 +61,11 @@ class MaxPooling(WindowedPooling, ChoosingPooling):
         return self.chosen(*largest(x, self.axes, *self.windows(), self.ceil_mode), input)
 
     def trace(self, tracer: Any, x: Any) -> Any:
-        self.check_in_graph()
-        return self.in_graph(x, self.outputs(self.sizes_in_graph(x)), tracer, "MaxPool", **self.options())
+        outputs = self.outputs(self.sizes_in_graph(x))
+        y = self.in_graph(x, outputs, tracer, "MaxPool", **self.options())
+        if not self.return_indices:
+            return y
+        return y, tracer.op("MaxPlaces", self, [x], y.shape, dtype=torch.int64, **self.options())
 
     def extra_repr(self) -> str:
         return (
@@ -328,7 +321,13 @@ class AdaptiveMaxPooling(ChoosingPooling):
         return self.chosen(y, places, input)
 
     def trace(self, tracer: Any, x: Any) -> Any:
-        self.check_in_graph()
+        if self.return_indices:
+            raise NotTraceable(
+                "its indices are no numbers of a graph",
+                expected="return_indices=False, or a MaxPool",
+                got="return_indices=True",
+                fix="a MaxPool of windows of one size, whose indices a graph has; or the eager engine",
+            )
         sizes = adaptive_sizes(self, self.sizes_in_graph(x))
         return self.in_graph(x, sizes, tracer, "AdaptiveMaxPool", output_size=sizes)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from lamp.graph import Op
-from lamp.interop.arrays import constant
+from lamp.interop.arrays import by_distance, constant
 from lamp.interop.expressions import members_of
-from lamp.interop.lengths import refused, varies
+from lamp.interop.lengths import Sizes, refused, varies
 from lamp.interop.onnx_graph import OnnxGraph
+from lamp.interop.predictor import Held
 from lamp.nn import Upsample
 
 
@@ -57,27 +59,71 @@ def constant_(graph: OnnxGraph, op: Op, at: str) -> str:
 
 
 def _of_any_length(graph: OnnxGraph, op: Op, at: str) -> str:
-    """Numbers that follow from the length: 0, 1, 2, ..., a causal mask, or the same number everywhere."""
+    """Numbers that follow from the length: one number everywhere; 0, 1, 2, ...; a square whose numbers follow from the
+    distance between row and column, such as a causal mask; or the beginning of a table that a module holds."""
     variants, sizes = graph.plan.variants(op), graph.sizes(op)
-    held = [each.attributes["numbers"] for each in variants if "numbers" in each.attributes]
-    data = [each.data for each in held]
-    if data and torch.cat([each.flatten() for each in data]).unique().numel() == 1:
+    data = [each.attributes["numbers"].data for each in variants if "numbers" in each.attributes]
+    if not data:
+        raise refused(op, "its size depends on the length")
+    if torch.cat([each.flatten() for each in data]).unique().numel() == 1:
         shape = graph.shape(op, "sizes", [1] * len(graph.lead), sizes, at, infer=False)
         number = data[0].flatten()[:1]
         return graph.node("Expand", graph.numbers(f"{at}constant", number), shape, at=at)
-    counted = all(each.dim() == 1 and each.equal(torch.arange(len(each)).to(each)) for each in data)
-    causal, length = all(each.causal for each in held), graph.length(sizes[0], at)
-    if length is None or not data or not (counted or causal):
-        raise refused(op, "its numbers depend on the length, and are neither 0, 1, 2, ... nor a causal mask")
+    length = graph.length(sizes[0], at)
+    if length is not None and all(each.dim() == 1 and each.equal(torch.arange(len(each)).to(each)) for each in data):
+        found = _counted(graph, length, at)
+        found = graph.node("CastLike", found, graph.number(0.0), at=at) if data[0].is_floating_point() else found
+    elif length is not None and (of_distance := by_distance(data)) is not None:
+        found = _of_distances(graph, length, at, of_distance)
+    elif (table := _beginning_of(graph, data)) is not None:
+        found = _beginning(graph, op, at, table, sizes)
+    else:
+        why = (
+            "0, 1, 2, ... nor numbers of distances, as a causal mask, nor the beginning of a table that a module holds"
+        )
+        raise refused(op, f"its numbers depend on the length, and are neither {why}")
+    return graph.node("Unsqueeze", found, graph.integers("lead", *range(len(graph.lead))), at=at)
+
+
+def _counted(graph: OnnxGraph, length: str, at: str) -> str:
+    """The integers 0, 1, 2, ... below a length."""
     zero, one = (graph.numbers(f"{at}{k}", torch.tensor(k)) for k in range(2))
-    places = graph.node("Range", zero, graph.node("Squeeze", length, at=at), one, at=at)
-    if causal:
-        row, column = (graph.node("Unsqueeze", places, graph.integers("axis", axis), at=at) for axis in (0, 1))
-        later = graph.node("Less", column, row, at=at)
-        places = graph.node("Where", later, graph.number(float("-inf")), graph.number(0.0), at=at)
-    elif op.output.dtype.is_floating_point:
-        places = graph.node("CastLike", places, graph.number(0.0), at=at)
-    return graph.node("Unsqueeze", places, graph.integers("lead", *range(len(graph.lead))), at=at)
+    return graph.node("Range", zero, graph.node("Squeeze", length, at=at), one, at=at)
+
+
+def _of_distances(graph: OnnxGraph, length: str, at: str, numbers: Tensor) -> str:
+    """A square whose numbers are those of the distances between column and row; beyond the first and last, these."""
+    places, reach = _counted(graph, length, at), len(numbers) // 2
+    row, column = (graph.node("Unsqueeze", places, graph.integers("axis", axis), at=at) for axis in (1, 0))
+    ends = [graph.numbers(f"{at}{k}", torch.tensor(k)) for k in (-reach, reach)]
+    distance = graph.node("Clip", graph.node("Sub", column, row, at=at), *ends, at=at)
+    index = graph.node("Add", distance, graph.integers("reach", reach), at=at)
+    return graph.node("Gather", graph.numbers(f"{at}of_distances", numbers), index, at=at, axis=0)
+
+
+def _beginning_of(graph: OnnxGraph, data: Sequence[Tensor]) -> Held | None:
+    """What the network holds whose first numbers along each axis these are, at each length."""
+
+    def begins_with(whole: Tensor, part: Tensor) -> bool:
+        fits = whole.dim() == part.dim() and all(n <= m for n, m in zip(part.shape, whole.shape, strict=True))
+        return fits and torch.equal(whole[tuple(map(slice, part.shape))].to(part.dtype), part)
+
+    return next((each for each in graph.plan.held() if all(begins_with(each.data, part) for part in data)), None)
+
+
+def _beginning(graph: OnnxGraph, op: Op, at: str, whole: Held, sizes: Sequence[Sizes]) -> str:
+    """The first numbers along each axis that has any length. A longer one is an error of the runtime."""
+    name = f"{at}table"
+    x = graph.numbers(name, whole) if isinstance(whole, Tensor) else graph.parameter(name, whole)
+    for axis, each in enumerate(sizes):
+        if varies(each):
+            if (length := graph.length(each, at)) is None:
+                raise refused(op, "the size of one of its axes cannot be read off another value")
+            begin, place = graph.integers("begin", 0), graph.integers("axis", axis)
+            x = graph.node("Slice", x, begin, length, place, at=at)
+        elif each[0] != whole.data.shape[axis]:
+            x = graph.node("Slice", x, *(graph.integers("ends", n) for n in (0, each[0], axis)), at=at)
+    return x
 
 
 RULES: dict[str, Callable[..., str]] = {

@@ -1,7 +1,8 @@
-"""The rules for MaxPool, AvgPool, LPPool, AdaptiveAvgPool and AdaptiveMaxPool."""
+"""The rules for MaxPool, MaxPlaces, MaxUnpool, AvgPool, LPPool, AdaptiveAvgPool and AdaptiveMaxPool."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,10 +15,32 @@ from lamp.interop.onnx_graph import OnnxGraph
 from lamp.nn.average_pooling import averages
 
 
-def max_pool(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
+def max_pool(graph: OnnxGraph, op: Op, at: str, x: str, places: bool = False) -> str:
     options = op.attributes
+    kernel, stride, padding = (options[name] for name in ("kernel_size", "stride", "padding"))
     more = {"dilations": options["dilation"], "ceil_mode": int(options["ceil_mode"])}
-    return _pooled(graph, op, at, x, "MaxPool", options["kernel_size"], options["stride"], options["padding"], **more)
+    return _pooled(graph, op, at, x, "MaxPool", kernel, stride, padding, places=places, **more)
+
+
+def max_places(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
+    """ONNX counts places through all planes of the batch."""
+    graph.check_fixed(op, "it counts the places of its planes")
+    plane = math.prod(op.inputs[0].shape[1:])
+    return graph.node("Mod", max_pool(graph, op, at, x, places=True), graph.integers(f"{at}plane", plane), at=at)
+
+
+def max_unpool(graph: OnnxGraph, op: Op, at: str, x: str, indices: str) -> str:
+    """Numbers written over flat planes of zeros."""
+    graph.check_fixed(op, "it counts the places of its planes")
+    channels, *sizes = op.inputs[0].shape
+    flat = graph.integers(f"{at}flat", *graph.lead, channels, math.prod(sizes))
+    x, indices = (graph.node("Reshape", each, flat, at=at) for each in (x, indices))
+    lead = graph.integers(f"{at}lead", *range(len(graph.lead) + 1))
+    planes = graph.node("Gather", graph.node("Shape", x, at=at), lead, at=at, axis=0)
+    plane = graph.integers(f"{at}plane", math.prod(op.output.shape[1:]))
+    zeros = graph.node("Expand", graph.number(0.0), graph.node("Concat", planes, plane, at=at, axis=0), at=at)
+    y = graph.node("ScatterElements", zeros, indices, x, at=at, axis=len(graph.lead) + 1)
+    return graph.node("Reshape", y, graph.integers(f"{at}shape", *graph.lead, *op.output.shape), at=at)
 
 
 def average_pool(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
@@ -111,14 +134,19 @@ def _pooled(
     stride: Sequence[int],
     padding: Sequence[int],
     after: Sequence[int] | None = None,
+    places: bool = False,
     **more: Any,
 ) -> str:
-    """The operator, with so many places before each axis and after it; replicas are further samples of one batch."""
+    """The operator, with so many places before each axis and after it; replicas are further samples of one batch.
+
+    places  whether to return where the numbers stood, the second output of the operator
+    """
     replicas = graph.plan.members
     if replicas is not None:  # (K, n, C, ...), or (1, n, C, ...) where all replicas share the value
         x = graph.node("Reshape", x, graph.shape(op, "in_one_batch", [-1], graph.sizes(op, 0), at), at=at)
     pads = [*padding, *(padding if after is None else after)]
-    y = graph.node(operator, x, at=at, kernel_shape=list(kernel), strides=list(stride), pads=pads, **more)
+    options = {"kernel_shape": list(kernel), "strides": list(stride), "pads": pads, **more}
+    y = graph.several(operator, 1 + places, x, at=at, **options)[-1]
     if replicas is None:
         return y
     alike = any(op.output in values for values in (graph.plan.alike(each) for _, each in graph.plan.graphs))
@@ -129,6 +157,8 @@ def _pooled(
 
 RULES: dict[str, Callable[..., str]] = {
     "MaxPool": max_pool,
+    "MaxPlaces": max_places,
+    "MaxUnpool": max_unpool,
     "AvgPool": average_pool,
     "LPPool": norm_pool,
     "AdaptiveAvgPool": adaptive_average_pool,

@@ -62,6 +62,23 @@ POOLED = '''def pooled(join, x, kernel, stride, dilation, padding, sizes, fill):
     for _, part in parts(x, kernel, stride, dilation, padding, sizes, fill):
         y = part if y is None else join(y, part)
     return y'''
+PLACED = '''def placed(x, kernel, stride, dilation, padding, sizes):
+    """Where in its plane the largest number of each window stands; the first of equal ones."""
+    axes = len(kernel)
+    numbered = np.arange(np.prod(x.shape[-axes:])).reshape(x.shape[-axes:])
+    windows = kernel, stride, dilation, padding, sizes
+    y = None
+    for (_, part), (_, place) in zip(parts(x, *windows, -np.inf), parts(numbered, *windows, -1)):
+        places = np.broadcast_to(place, part.shape) if y is None else np.where(part > y, place, places)
+        y = part if y is None else np.maximum(y, part)
+    return places'''
+UNPOOLED = '''def unpooled(x, places, sizes):
+    """The numbers of each plane at their places in a plane of these sizes, 0 elsewhere."""
+    x, places = np.broadcast_arrays(x, places)
+    lead = x.shape[:-len(sizes)]
+    y = np.zeros((*lead, np.prod(sizes)), x.dtype)
+    np.put_along_axis(y, places.reshape(*lead, -1), x.reshape(*lead, -1), -1)
+    return y.reshape(*lead, *sizes)'''
 ALONG = '''def along(x, axis, matrix):
     """Each vector along the axis, times a matrix."""
     return np.moveaxis(np.moveaxis(x, axis, -1) @ matrix, -1, axis)'''
@@ -110,6 +127,16 @@ def max_pool(script: Script, op: Op, path: str, x: str) -> str:
     return _pooled(script, op, x, "np.maximum", "-np.inf")
 
 
+def max_places(script: Script, op: Op, path: str, x: str) -> str:
+    script.functions["parts"], script.functions["placed"] = PARTS, PLACED
+    return f"placed({x}, {_windows(op)})"
+
+
+def max_unpool(script: Script, op: Op, path: str, x: str, places: str) -> str:
+    script.functions["unpooled"] = UNPOOLED
+    return f"unpooled({x}, {places}, {tuple(op.output.shape[1:])})"
+
+
 def average_pool(script: Script, op: Op, path: str, x: str) -> str:
     return f"{_pooled(script, op, x, 'np.add', '0.0')} / {_counts(script, op, path)}"
 
@@ -123,8 +150,13 @@ def norm_pool(script: Script, op: Op, path: str, x: str) -> str:
 
 def _pooled(script: Script, op: Op, x: str, join: str, fill: str) -> str:
     script.functions["parts"], script.functions["pooled"] = PARTS, POOLED
+    return f"pooled({join}, {x}, {_windows(op)}, {fill})"
+
+
+def _windows(op: Op) -> str:
+    """The arguments that say where windows lie."""
     options = [op.attributes[name] for name in ("kernel_size", "stride", "dilation", "padding")]
-    return f"pooled({join}, {x}, {', '.join(map(repr, (*options, tuple(op.output.shape[1:]))))}, {fill})"
+    return ", ".join(map(repr, (*options, tuple(op.output.shape[1:]))))
 
 
 def _counts(script: Script, op: Op, path: str) -> str:
@@ -179,6 +211,8 @@ RULES: dict[str, Callable[..., str]] = {
     "Conv": convolution,
     "ConvTranspose": transposed_convolution,
     "MaxPool": max_pool,
+    "MaxPlaces": max_places,
+    "MaxUnpool": max_unpool,
     "AvgPool": average_pool,
     "LPPool": norm_pool,
     "AdaptiveAvgPool": adaptive_average_pool,
