@@ -166,3 +166,12 @@ def test_arguments_are_torchs(clip):
     ours = inspect.signature(clip).parameters
     assert [*ours, "foreach"] == list(theirs)
     assert all(parameter.default == theirs[name].default for name, parameter in ours.items())
+
+
+def test_a_norm_that_float16_cannot_hold():
+    """torch's norm is infinite there, and all gradients become 0."""
+    parameter = Parameter(torch.zeros(5, dtype=torch.float16))
+    parameter.grad = torch.full((5,), 60_000.0, dtype=torch.float16)
+    norm = clip_grad_norm_([parameter], 1.0)
+    assert norm.item() == pytest.approx(60_000.0 * 5**0.5)
+    assert parameter.grad.tolist() == pytest.approx([5**-0.5] * 5, rel=1e-3)

@@ -6,6 +6,7 @@ tests/test_activation_extremes.py.
 
 import copy
 import inspect
+import math
 
 import pytest
 import torch
@@ -104,6 +105,7 @@ def test_as_near_to_the_truth_as_torch(row, dtype):
     for own, theirs, exact in zip(found, by_torch, right, strict=True):
         assert own.dtype == dtype
         ours, torchs = (float((each.double() - exact).norm() / exact.norm()) / unit for each in (own, theirs))
+        torchs = torchs if math.isfinite(torchs) else 0.0  # some of torch's sums leave the range
         assert ours <= max(factor * torchs, free), f"{ours:.2f} units of the last digit; torch {torchs:.2f}"
 
 

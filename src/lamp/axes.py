@@ -16,6 +16,8 @@ from torch import Tensor
 from lamp.errors import DTypeError, ShapeError
 from lamp.signatures import called
 
+FEW = 1024  # rows that are summed one after the other
+
 
 def affine(x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
     """y = x M + b for x (K..., B..., m), M (K..., m, n), b (K..., n): y (K..., B..., n)."""
@@ -44,7 +46,10 @@ def add_affine(dweight: Tensor, dbias: Tensor | None, dy: Tensor, x: Tensor) -> 
     dy_t = dy.t()  # (out, B)
     dweight.addmm_(dy_t, x)
     if dbias is not None:
-        dbias.addmv_(dy_t, _ones(dy.shape[0], dy.dtype, dy.device))  # a product with ones is the fastest small sum
+        if dy.shape[0] <= FEW:
+            dbias.addmv_(dy_t, _ones(dy.shape[0], dy.dtype, dy.device))  # a product with ones is the fastest small sum
+        else:  # it adds one after the other, and would lose digits; this sum is one of sums
+            dbias.add_(dy.sum(0))
 
 
 def standing(dim: int, replicas: int | None) -> int:

@@ -56,6 +56,7 @@ def right_classes() -> Tensor:
 
 
 B, C = 64, 24
+BATCH_MEAN = {"reduction": "batchmean"}
 ROWS, IMAGES, LINES, VOLUMES, STEPS = (B, C), (8, C, 9, 8), (8, C, 30), (4, 12, 6, 5, 7), (8, 16, C)
 QUERY, KEY = (10, 8, 32), (12, 8, 32)
 
@@ -178,6 +179,67 @@ OF_SAMPLES = [
         targets=(1, 2, 3),
     ),
     [Row("LinearCrossEntropyLoss", (normal(*ROWS), labels((B,), 10)), (C, 10), {}, (1,))],
+    [Row("AdaptiveLogSoftmaxWithLoss", (normal(*ROWS), labels((B,), 40)), (C, 40, [5, 20]), {}, (1,))],
+]
+
+
+def scaled(factor: float, *shape: int, around: float = 0.0) -> Input:
+    return lambda: normal(*shape)() * factor + around
+
+
+def spread(factor: float, *shape: int) -> Input:
+    """Probabilities of which some are tiny."""
+    return lambda: (normal(*shape)() * factor).softmax(-1)
+
+
+# Long sums, numbers far from 0, squares beyond float16's largest number, 65,504: what adds in half precision is lost.
+LONG = [
+    row("Linear", normal(8, 4096), args=(4096, 8)),
+    row("Linear", normal(20_000, 6), args=(6, 5)),
+    row("Bilinear", normal(3000, 12), normal(3000, 14), args=(12, 14, 5)),
+    row("PReLU", normal(200, 500)),
+    row("GLU", scaled(8.0, *ROWS)),
+    row("Softmax", scaled(10.0, 4, 20_000), args=(-1,)),
+    row("LogSoftmax", scaled(10.0, 4, 20_000), args=(-1,)),
+    row("CosineSimilarity", scaled(60.0, B, 1000), scaled(60.0, B, 1000)),
+    row("PairwiseDistance", scaled(60.0, B, 1000), scaled(60.0, B, 1000)),
+    row("LayerNorm", scaled(1.0, B, 512, around=30.0), args=(512,)),
+    row("RMSNorm", scaled(300.0, B, 512), args=(512,)),
+    row("GroupNorm", scaled(1.0, *IMAGES, around=30.0), args=(4, C)),
+    row("BatchNorm1d", scaled(1.0, 10_000, 6, around=10.0), args=(6,)),
+    row("BatchNorm2d", scaled(3.0, 8, 6, 40, 40, around=-5.0), args=(6,)),
+    row("InstanceNorm2d", scaled(1.0, 2, 6, 100, 100, around=10.0), args=(6,), affine=True),
+    row("LocalResponseNorm", scaled(60.0, *IMAGES), args=(15,)),
+    row("Conv1d", normal(4, 6, 4000), args=(6, 5, 9)),
+    row("Conv2d", normal(4, 6, 64, 64), args=(6, 5, 5), padding=2),
+    row("ConvTranspose2d", normal(4, 6, 40, 40), args=(6, 5, 4), stride=2),
+    row("AvgPool2d", scaled(1.0, 2, 3, 64, 64, around=40.0), args=(64,)),
+    row("AdaptiveAvgPool2d", scaled(1.0, 2, 3, 60, 60, around=40.0), args=(1,)),
+    row("AdaptiveAvgPool2d", scaled(1.0, 2, 3, 61, 59, around=40.0), args=(7,)),
+    row("AvgPool3d", scaled(1.0, 2, 3, 12, 30, 30, around=40.0), args=((12, 30, 30),)),
+    row("LPPool2d", positive(2, 3, 64, 64), args=(2, 32)),
+    row("Upsample", normal(2, 3, 9, 8), scale_factor=8, mode="bilinear"),
+    row("Embedding", labels((B, 200), 3), args=(3, C)),
+    *(row("EmbeddingBag", labels((B, 400), 30), args=(30, C), mode=mode) for mode in ("sum", "mean")),
+    *(row(kind, normal(40, 4, 6), args=(6, 8)) for kind in ("RNN", "LSTM", "GRU")),
+    row("MultiheadAttention", *[scaled(2.0, 300, 2, 16)] * 3, args=(16, 2)),
+    *(
+        Row(kind, (scaled(30.0, 300, 400), scaled(30.0, 300, 400)), (), {}, (1,))
+        for kind in ("MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss")
+    ),
+    Row("BCEWithLogitsLoss", (scaled(20.0, 300, 400), uniform(300, 400)), (), {}, (1,)),
+    Row("KLDivLoss", (lambda: normal(30, 4000)().log_softmax(-1), spread(3.0, 30, 4000)), (), BATCH_MEAN, (1,)),
+    Row("PoissonNLLLoss", (normal(300, 400), positive(300, 400)), (), {}, (1,)),
+    Row("GaussianNLLLoss", (normal(300, 400), normal(300, 400), positive(300, 400)), (), {}, (1,)),
+    Row("CrossEntropyLoss", (scaled(10.0, 64, 5000), labels((64,), 5000)), (), {}, (1,)),
+    Row("CrossEntropyLoss", (normal(20_000, 6), labels((20_000,), 6)), (), {}, (1,)),
+    Row("CrossEntropyLoss", (scaled(3.0, 64, 900), spread(3.0, 64, 900)), (), {}, (1,)),
+    Row("NLLLoss", (lambda: scaled(10.0, 2000, 30)().log_softmax(-1), labels((2000,), 30)), (), {}, (1,)),
+    Row("LinearCrossEntropyLoss", (normal(500, 40), labels((500,), 300)), (40, 300), {}, (1,)),
+    Row("TripletMarginLoss", tuple([scaled(2.0, B, 1000)] * 3), (), {}),
+    Row("CosineEmbeddingLoss", (scaled(60.0, B, 1000), scaled(60.0, B, 1000), signs(B)), (), {}, (2,)),
+    Row("MultiLabelSoftMarginLoss", (scaled(10.0, 300, 400), lambda: uniform(300, 400)().round()), (), {}, (1,)),
+    Row("MultiMarginLoss", (scaled(5.0, 2000, 30), labels((2000,), 30)), (), {}, (1,)),
 ]
 
 PRECISION = [
@@ -186,5 +248,6 @@ PRECISION = [
     *CONVOLUTIONS,
     *POOLS,
     *SEQUENCES,
+    *LONG,
     *(each for rows in (*OF_PAIRS, *OF_SAMPLES) for each in rows),
 ]

@@ -169,7 +169,9 @@ class Loss(Module):
                 dvalue = column(dvalue, prepared[0]) if dvalue.dim() == 1 else dvalue
         if "derivative" in self.__dict__:  # it was set on the instance
             return self.derivative(*prepared) * dvalue  # type: ignore[no-any-return]
-        return self.doutput(dvalue, *prepared)
+        doutput, dtype = self.doutput(dvalue, *prepared), prepared[0].dtype
+        # In half precision dvalue is float32, and so is its product with one number, or with one per replica.
+        return doutput if doutput.dtype is dtype else doutput.to(dtype)
 
     def per_replica_target(self, output: Any, target: Any, replicas: int) -> Any:
         """The target with an axis of replicas, (K, ...); a shared target is expanded.

@@ -61,7 +61,7 @@ class AveragePooling(WindowedPooling):
 
     def means_back(self, dy: Tensor, sizes: Sizes) -> Tensor:
         """dx (N, C, sizes...): each gradient divided by its window's count, and added at all places of the window."""
-        share = dy / self.counts(sizes, tuple(dy.shape[2:]), dy)
+        share = (dy / self.counts(sizes, tuple(dy.shape[2:]), dy)).to(dy.dtype)
         rows, channels = dy.shape[:2]
         kernel, stride, padding, _ = self.windows()
         if kernel == stride and not any(padding):  # each place is in one window: copies
@@ -83,7 +83,7 @@ class AveragePooling(WindowedPooling):
         return spread.contiguous()
 
     def counts(self, sizes: Sizes, outputs: Sizes, like: Tensor) -> Any:
-        """What the sum of each window is divided by."""
+        """What the sum of each window is divided by: a number, or those of all windows, in float32 at least."""
         if self.divisor_override is not None:
             return self.divisor_override
         inside = all(
@@ -93,14 +93,14 @@ class AveragePooling(WindowedPooling):
         )
         if inside:
             return volume(self.per_axis(self.kernel_size))
-        counts = torch.ones(outputs, dtype=like.dtype)
-        for axis, (size, n) in enumerate(zip(sizes, outputs, strict=True)):
-            along = [
+        along = tuple(
+            tuple(
                 last - first if self.count_include_pad else min(last, size) - max(first, 0)
                 for first, last in self.bounds(size, axis, n)
-            ]
-            counts = counts * torch.tensor(along, dtype=like.dtype).view(-1, *[1] * (len(outputs) - axis - 1))
-        return counts.to(like.device)
+            )
+            for axis, (size, n) in enumerate(zip(sizes, outputs, strict=True))
+        )
+        return _counts(along, torch.promote_types(like.dtype, torch.float32), like.device)
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
@@ -316,6 +316,15 @@ class AdaptiveAveragePooling(PoolingModule):
 def averages(size: int, windows: int, like: Tensor) -> Tensor:
     """The matrix (windows, size) whose rows take the mean of each window (see AdaptiveAvgPool1d)."""
     return _averages(size, windows, like.dtype, like.device)
+
+
+@lru_cache(maxsize=64)
+def _counts(along: tuple[Sizes, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The number of places in each window, which is the product of those along the axes."""
+    counts = torch.ones((), dtype=dtype)
+    for each in along:
+        counts = counts.unsqueeze(-1) * torch.tensor(each, dtype=dtype)
+    return counts.to(device)
 
 
 @lru_cache(maxsize=64)

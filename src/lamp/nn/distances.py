@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lamp.axes import standing
 from lamp.errors import DTypeError, ShapeError
+from lamp.formulas import wide
 from lamp.module import Module
 from lamp.nn.arguments import a_flag, a_number, an_axis, not_negative
 from lamp.nn.checks import explain_axes, explain_gradient, explain_numbers
@@ -34,7 +35,7 @@ class CosineSimilarity(Module):
         self.dim, self.eps = an_axis(self, "dim", dim), not_negative(self, "eps", eps)
 
     def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
-        a, b = _pair(self, x1, x2)
+        a, b = map(wide, _pair(self, x1, x2))
         dim, rank = standing(self.dim, self.replicas), a.dim()
         if not -rank <= dim < rank:
             raise explain_axes(self, x1, f"an axis {self.dim}", "choose another dim: -1 is the last axis")
@@ -43,17 +44,18 @@ class CosineSimilarity(Module):
         u1, u2 = a / n1.clamp(min=self.eps), b / n2.clamp(min=self.eps)
         y = (u1 * u2).sum(dim, keepdim=True)
         self.remember((u1, n1, a.shape, x1.shape, u2, n2, b.shape, x2.shape, y, dim))
-        return y.squeeze(dim)
+        return y.squeeze(dim).to(x1.dtype)
 
     def backward(self, dy: Tensor) -> tuple[Tensor, Tensor]:
         u1, n1, shape_a, shape1, u2, n2, shape_b, shape2, y, dim = self.recall()
         shape = y.squeeze(dim).shape
         if not isinstance(dy, Tensor) or dy.shape != shape:
             raise explain_gradient(dy, shape)
-        dy = dy.unsqueeze(dim)
+        given, dy = dy.dtype, wide(dy).unsqueeze(dim)
         dx1 = (u2 - (u1 * y).mul_(n1 > self.eps)) * (dy / n1.clamp(min=self.eps))
         dx2 = (u1 - (u2 * y).mul_(n2 > self.eps)) * (dy / n2.clamp(min=self.eps))
-        return dx1.sum_to_size(shape_a).view(shape1), dx2.sum_to_size(shape_b).view(shape2)
+        dx1, dx2 = (d.sum_to_size(shape).to(given) for d, shape in ((dx1, shape_a), (dx2, shape_b)))
+        return dx1.view(shape1), dx2.view(shape2)
 
     def trace(self, tracer: Any, x1: Any, x2: Any) -> Any:
         axis = tracer.axis(x1, self.dim)
@@ -83,11 +85,11 @@ class PairwiseDistance(Module):
         self.eps, self.keepdim = a_number(self, "eps", eps), a_flag(self, "keepdim", keepdim)
 
     def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
-        a, b = _pair(self, x1, x2)
+        a, b = map(wide, _pair(self, x1, x2))
         d = (a - b).add_(self.eps)
         y: Tensor = d.norm(self.norm, -1, keepdim=True)
         self.remember((d, y, a.shape, b.shape, x1.shape, x2.shape))
-        return y if self.keepdim else y.squeeze(-1)
+        return (y if self.keepdim else y.squeeze(-1)).to(x1.dtype)
 
     def backward(self, dy: Tensor) -> tuple[Tensor, Tensor]:
         d, y, shape_a, shape_b, shape1, shape2 = self.recall()
@@ -95,7 +97,8 @@ class PairwiseDistance(Module):
         if not isinstance(dy, Tensor) or dy.shape != shape:
             raise explain_gradient(dy, shape)
         dd = self._slopes(d, y) * (dy if self.keepdim else dy.unsqueeze(-1))
-        return dd.sum_to_size(shape_a).view(shape1), dd.sum_to_size(shape_b).neg().view(shape2)
+        dx1, dx2 = (dd.sum_to_size(each).to(dy.dtype) for each in (shape_a, shape_b))
+        return dx1.view(shape1), dx2.neg().view(shape2)
 
     def _slopes(self, d: Tensor, y: Tensor) -> Tensor:
         """d y / d d."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from lamp import init
 from lamp.devices import device_of, floating
 from lamp.errors import ArgumentError, DeviceError, DTypeError, LampError, MissingIndexError
-from lamp.formulas import constant
+from lamp.formulas import constant, wide
 from lamp.module import Module
 from lamp.nn.arguments import a_flag, a_place, a_size, positive
 from lamp.nn.checks import explain_gradient, not_a_tensor
@@ -101,15 +101,20 @@ class Lookup(Module):
             return
         grad, padding = self.weight.grad, self.padding_idx
         if self.scale_grad_by_freq:
-            drows = drows / self._counts(indices).to(drows).unsqueeze(-1)
+            drows = wide(drows) / self._counts(indices).unsqueeze(-1)
         kept = None if padding is None else grad.select(-2, padding).clone()
+        # A row may be read thousands of times, and half precision loses the small terms of such a sum.
+        total = grad if grad.dtype.itemsize >= 4 else grad.new_zeros(grad.shape, dtype=torch.float32)
+        drows = drows.to(total.dtype)
         if self.replicas is None:
-            grad.index_add_(0, indices, drows)
+            total.index_add_(0, indices, drows)
         elif _is_shared(indices):
-            grad.index_add_(1, indices[0], drows)
+            total.index_add_(1, indices[0], drows)
         else:
-            added = grad.new_zeros(grad.shape).flatten(0, 1)
-            grad.add_(added.index_add_(0, self._flat(indices), drows.flatten(0, 1)).view(grad.shape))
+            added = total.new_zeros(total.shape).flatten(0, 1)
+            total.add_(added.index_add_(0, self._flat(indices), drows.flatten(0, 1)).view(total.shape))
+        if total is not grad:
+            grad.add_(total)
         if kept is not None and padding is not None:
             grad.select(-2, padding).copy_(kept)  # the padding row has no gradient
 

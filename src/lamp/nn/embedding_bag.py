@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, DTypeError, NotTraceable, ShapeError
+from lamp.formulas import wide
 from lamp.nn.arguments import a_flag, one_of
 from lamp.nn.checks import explain_gradient
 from lamp.nn.embedding import Lookup, sizes_of
@@ -119,13 +120,20 @@ class EmbeddingBag(Lookup):
                 y, largest = _maxima(table.index_select(0, places), places, bags, there, len(starts))
             else:
                 if self.mode == "mean" or there is not None:
-                    present = torch.ones_like(places, dtype=table.dtype) if there is None else there.to(table.dtype)
+                    counted = torch.promote_types(table.dtype, torch.float32)  # half precision counts to 256 or 2,048
+                    present = torch.ones_like(places, dtype=counted) if there is None else there.to(counted)
                     if self.mode == "mean":
                         sizes = present.new_zeros(len(starts)).index_add_(0, bags, present).clamp_min_(1.0)
                         factors = present / sizes[bags]
                     else:
                         factors = present if factors is None else factors * present
-                y = torch.embedding_bag(table, places, starts, False, 0, False, factors)[0]
+                if (
+                    self.mode == "mean" and table.dtype.itemsize < 4
+                ):  # a rounded 1 / n would be one error for a whole bag
+                    y = _sums(table, places, starts, None if there is None else present)
+                    y = (y.float() / sizes.unsqueeze(1)).to(table.dtype)
+                else:
+                    y = _sums(table, places, starts, factors)
         except (RuntimeError, IndexError, ValueError):
             raise self._wrong_indices(indices) from None
         y = y.view(*indices.shape[:-1], count, self.embedding_dim)
@@ -140,8 +148,8 @@ class EmbeddingBag(Lookup):
         if largest is not None:
             if not self.weight.frozen:
                 grad, found = self.weight.grad, largest >= 0
-                added = grad.new_zeros(grad.shape).view(-1, self.embedding_dim)
-                added.scatter_add_(0, largest.clamp_min(0), dy * found)
+                added = wide(grad.new_zeros(grad.shape)).view(-1, self.embedding_dim)
+                added.scatter_add_(0, largest.clamp_min(0), wide(dy * found))
                 grad.add_(added.view(grad.shape))
             return None
         dbags = dy.index_select(0, bags)  # for each index
@@ -237,6 +245,13 @@ class EmbeddingBag(Lookup):
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
         return f"{self.num_embeddings}, {self.embedding_dim}{self._options()}, mode={self.mode!r}{padding}"
+
+
+def _sums(table: Tensor, places: Tensor, starts: Tensor, factors: Tensor | None) -> Tensor:
+    """The sum of the rows at the places of each bag, each times its factor: (bags, D)."""
+    weights = None if factors is None else factors.to(table.dtype)
+    sums: Tensor = torch.embedding_bag(table, places, starts, False, 0, False, weights)[0]
+    return sums
 
 
 def _maxima(rows: Tensor, places: Tensor, bags: Tensor, there: Tensor | None, count: int) -> tuple[Tensor, Tensor]:

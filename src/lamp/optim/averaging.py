@@ -97,14 +97,15 @@ class AveragedModel(Module):
             )
         buffers = {id(buffer.data) for _, buffer in self.module.named_buffers()}
         n = self.n_averaged.data
+        count = int(n)  # once: on a GPU, whoever reads a number waits for it
         for own, new in zip(averaged.tensors, present.tensors, strict=True):
             copied = id(own) in buffers and not (self.use_buffers and own.is_floating_point())
-            if copied or not n.any():
+            if copied or not count:
                 own.copy_(new)
             elif self.avg_fn is not None:
                 own.copy_(self.avg_fn(own, new, n))
             else:
-                own.lerp_(new.to(own), 1.0 / (int(n) + 1) if self.decay is None else 1.0 - self.decay)
+                own.lerp_(new.to(own), 1.0 / (count + 1) if self.decay is None else 1.0 - self.decay)
         n.add_(1)
 
 

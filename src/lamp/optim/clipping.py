@@ -55,7 +55,7 @@ def clip_grad_norm_(
     gradients = _gradients(parameters, "clip_grad_norm_")
     if not gradients:  # all are frozen
         return torch.zeros(())
-    norms: list[Tensor] = [torch.linalg.vector_norm(gradient, float(p), -1) for gradient in gradients]
+    norms: list[Tensor] = [_norm(gradient, float(p)) for gradient in gradients]
     norm = norms[0]
     if len(norms) > 1:
         norm = torch.linalg.vector_norm(torch.stack([each.to(norm.device) for each in norms]), float(p), 0)
@@ -71,6 +71,12 @@ def clip_grad_norm_(
     factor = (limit / (norm + TINY)).clamp(max=1.0).unsqueeze(-1)
     for gradient in gradients:
         gradient.mul_(factor.to(gradient))
+    return norm
+
+
+def _norm(gradient: Tensor, p: float) -> Tensor:
+    """The norm along the last axis; of half precision in float32, since it may be larger than any float16."""
+    norm: Tensor = torch.linalg.vector_norm(gradient, p, -1, dtype=torch.promote_types(gradient.dtype, torch.float32))
     return norm
 
 
