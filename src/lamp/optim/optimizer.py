@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
+from lamp.cpu_settings import keep_freed_memory
 from lamp.errors import ArgumentError
 from lamp.formulas import Number
 from lamp.no_autograd import quick
@@ -85,6 +86,7 @@ class Optimizer(StepsInBackward, HyperparametersAsAttributes, metaclass=_Made):
         listed = as_list(params, type(self).__name__)
         for group in listed if isinstance(listed[0], Mapping) else [{"params": listed}]:
             self.add_param_group(group)
+        keep_freed_memory()  # a training follows, by `fit` or a loop of the user's
 
     # ---- the rule --------------------------------------------------------------------------------------------------
     @abstractmethod

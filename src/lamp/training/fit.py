@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lamp.cpu_settings import denormals_flushed, keep_freed_memory
+from lamp.cpu_settings import denormals_flushed
 from lamp.data import DataLoader, as_batches, check_finite, is_batched
 from lamp.errors import ArgumentError
 from lamp.losses import Loss
@@ -189,7 +189,6 @@ def fit(
                 check_finite(each.tensors[-1], f"{kind}targets")
         check_loss(whole, model, criterion, batches)
         checkpointer, saved = open_checkpoints(training, batches, measured_on, checkpoint, resume, engine, drawn=drawn)
-        keep_freed_memory()
         try:
             with denormals_flushed():
                 Loop(training, batches, measured_on, checkpointer).run(engine, progress, saved)
