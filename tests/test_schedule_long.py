@@ -1,11 +1,12 @@
 """Ten thousand steps of schedules, alone and within each other: torch's learning rates, though resumed on the way."""
 
 import pytest
-from torch.optim import lr_scheduler
+import torch
+from torch.optim import lr_scheduler, swa_utils
 
 import lamp.optim
 from tests.cases.schedules import step
-from tests.test_schedule_nesting import chained, in_a_row, optimizer_of
+from tests.test_schedule_nesting import FACTORS, chained, in_a_row, optimizer_of
 from tests.test_schedule_values import check, hyperparameters
 
 STEPS, RESUMED_EVERY = 10_000, 1_237
@@ -22,8 +23,12 @@ LONG = {
     "CosineAnnealingWarmRestarts": lambda p, o: p.CosineAnnealingWarmRestarts(o, 50, 2, eta_min=0.002),
     "OneCycleLR": lambda p, o: p.OneCycleLR(o, 0.5, STEPS + 1),
     "CyclicLR": lambda p, o: p.CyclicLR(o, 0.01, 0.3, 40),
+    "ConstantLR": lambda p, o: p.ConstantLR(o, 0.3, total_iters=5_000),
+    "SWALR": lambda p, o: (swa_utils if p is lr_scheduler else p).SWALR(o, 0.05, 6_000),
     "in a row": in_a_row([1_000, 4_000], "LinearLR", "CosineAnnealingLR", "ExponentialLR"),
+    "cycles in a row": in_a_row([700, 5_001], "WarmRestarts", "CyclicLR", "LambdaLR"),
     "chained": chained("LinearLR", "ExponentialLR", "StepLR"),
+    "all factors chained": chained(*FACTORS),
 }
 
 
@@ -44,3 +49,24 @@ def test_ten_thousand_steps(make):
             scheduler.load_state_dict(saved)
         scheduler.step()
     check(ours, theirs)
+
+
+def test_ten_thousand_measures_of_a_plateau():
+    """A loss that falls in noise; resumed on the way."""
+    options = {"factor": 0.9, "patience": 20, "cooldown": 7, "min_lr": 1e-4}
+    scheduler, twin = (p.ReduceLROnPlateau(optimizer_of(p), **options) for p in (lamp.optim, lr_scheduler))
+    noise = torch.rand(STEPS, generator=torch.Generator().manual_seed(0)).tolist()
+    ours, theirs = [], []
+    for k in range(STEPS):
+        measure = 1.0 / (1 + k) + 0.1 * noise[k]
+        if k % RESUMED_EVERY == 0:
+            saved, of_optimizer = scheduler.state_dict(), scheduler.optimizer.state_dict()
+            scheduler = lamp.optim.ReduceLROnPlateau(optimizer_of(lamp.optim), **options)
+            scheduler.optimizer.load_state_dict(of_optimizer)
+            scheduler.load_state_dict(saved)
+        scheduler.step(measure)
+        step(twin, measure)
+        ours.append(hyperparameters(scheduler))
+        theirs.append(hyperparameters(twin))
+    check(ours, theirs)
+    assert len({each[0][0] for each in ours}) > 10

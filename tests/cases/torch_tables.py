@@ -221,6 +221,7 @@ def check_error(name: str, wrong: Any) -> None:
     sample: ModuleInput = wrong.module_error_input
     plain = tree_map(lambda each: each.detach() if isinstance(each, Tensor) else each, sample.forward_input)
     caught: BaseException | None = None
+    module: Module | None = None
     try:
         args, kwargs = sample.constructor_input.args, sample.constructor_input.kwargs
         module = getattr(lamp, name)(*args, **kwargs)
@@ -231,3 +232,6 @@ def check_error(name: str, wrong: Any) -> None:
     assert isinstance(caught, wrong.error_type), f"{type(caught).__name__} instead of {wrong.error_type.__name__}"
     assert caught.expected is not None
     assert caught.got is not None
+    told = caught.what if module is None else caught.where  # lamp finds some wrong options earlier than torch
+    assert told is not None
+    assert name in told
