@@ -58,7 +58,7 @@ class LinearCrossEntropyLoss(CrossEntropyLoss):
         self.options = options
         if self.weight is not None and tuple(self.weight.data.shape) != (self.num_classes,):
             raise ShapeError(
-                "the weight must be one number per class",
+                "LinearCrossEntropyLoss: the weight must be one number per class",
                 expected=(self.num_classes,),
                 got=tuple(self.weight.data.shape),
                 fix=f"a weight of {self.num_classes} numbers",
