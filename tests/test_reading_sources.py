@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zipfile
 import zlib
+from datetime import time
 
 import polars as pl
 import pytest
@@ -304,7 +305,12 @@ SHEET = {
     "xl/_rels/workbook.xml.rels": '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
     '<Relationship Id="r1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet" '
     'Target="worksheets/one.xml"/><Relationship Id="r2" Type="http://schemas.openxmlformats.org/officeDocument/2006/'
-    'relationships/worksheet" Target="worksheets/two.xml"/></Relationships>',
+    'relationships/worksheet" Target="worksheets/two.xml"/>'
+    '<Relationship Id="r3" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/styles" '
+    'Target="styles.xml"/></Relationships>',
+    "xl/styles.xml": '<styleSheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><fonts><font/></fonts>'
+    "<fills><fill/></fills><borders><border/></borders><cellStyleXfs><xf/></cellStyleXfs>"
+    '<cellXfs><xf numFmtId="0"/><xf numFmtId="20" applyNumberFormat="1"/></cellXfs></styleSheet>',
 }  # fmt: skip
 
 
@@ -312,6 +318,8 @@ def sheet(*rows):
     def cell(value):
         if isinstance(value, str):
             return f'<c t="inlineStr"><is><t>{value}</t></is></c>'
+        if isinstance(value, time):
+            return f'<c s="1"><v>{(value.hour * 60 + value.minute) / 1440}</v></c>'  # as h:mm
         return "<c/>" if value is None else f"<c><v>{value}</v></c>"
 
     body = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in rows)
@@ -343,6 +351,13 @@ def test_names_and_empty_rows_of_a_sheet_are_told():
     assert frame.columns == ["column_1", "column_2"]
     assert frame["column_1"].to_list() == [0.5, 1.5, 2.5]
     assert "data" not in notes
+
+
+def test_times_of_day_of_a_sheet():
+    pytest.importorskip("fastexcel")
+    times = [time(10, 35), time(0, 0), time(23, 59)]
+    frame = read_table(workbook(["t", "b"], *[[each, "x"] for each in times], [None, "y"]), sheet="two")
+    assert frame["t"].to_list() == [*times, None]
 
 
 def test_names_that_come_again_in_a_sheet_are_left_out_and_told():

@@ -403,7 +403,7 @@ def test_rows_of_new_classes_count_as_wrong(classes):
 
 
 def test_words_that_differ_in_capitals_alone_are_told(classes):
-    only = "only in capitals or blanks: if the same is meant, write"
+    only = "only in capitals, blanks or leading zeros: if the same is meant, write"
     frame = PEOPLE.with_columns(pl.Series("y", ["Up", " DOWN", "gone", *PEOPLE["y"].to_list()[3:]]))
     notes = evaluate(classes, frame).notes
     assert f"y: 'Up', 'DOWN' differ from training's 'up', 'down' {only} them as in training" in notes
@@ -415,6 +415,13 @@ def test_words_that_differ_in_capitals_alone_are_told(classes):
         notes = []
         predict(classes, frame, notes=notes, unknown=unknown)
         assert notes[1] == f"city: 'bern' differs from training's 'Bern' {only} it as in training"
+
+
+def test_numbers_where_training_had_codes_are_told():
+    """A spreadsheet may keep 02 as 2."""
+    model = model_of(pl.DataFrame({"x": ["01", "02", "10", "02"] * 10, "y": Y}), "y", ("down", "up"))
+    predict(model, pl.DataFrame({"x": [2, 10]}), notes=(notes := []))
+    assert any("'2' differs from training's '02' only in capitals, blanks or leading zeros" in note for note in notes)
 
 
 def test_new_classes_alone_are_refused(classes):

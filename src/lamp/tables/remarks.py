@@ -321,16 +321,17 @@ def of_unused_forms(asked: Conventions, kinds: Mapping[str, str]) -> list[str]:
 
 
 def of_spellings(words: Sequence[str], known: Sequence[str]) -> list[str]:
-    """A remark on new words that differ from words of the training in capitals or blanks only."""
-    there = {_plainly(word): word for word in reversed(known)}
-    same = [(word, there[_plainly(word)]) for word in words if _plainly(word) in there]
+    """A remark on new words that differ from words of the training in capitals, blanks or leading zeros only."""
+    there = {_plainly(word).lstrip("0"): word for word in reversed(known)}
+    keys = {word: _plainly(word).lstrip("0") for word in words}
+    same = [(word, there[key]) for word, key in keys.items() if key in there]
     if not same:
         return []
     new, old = (some(each) for each in zip(*same, strict=True))
     verb, them = ("differs", "it") if len(same) == 1 else ("differ", "them")
     return [
-        f"{new} {verb} from training's {old} only in capitals or blanks: if the same is meant, write {them} as in "
-        "training"
+        f"{new} {verb} from training's {old} only in capitals, blanks or leading zeros: if the same is meant, write "
+        f"{them} as in training"
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import date
 from typing import NoReturn
 
 import polars as pl
@@ -17,6 +18,7 @@ from lamp.tables.reading.sources import Content, refuse_large
 # The errors that damaged files raise; a panic of polars is not a PolarsError
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError)
 BYTES_PER_VALUE = 8  # in memory, roughly
+DAY_ZERO = (date(1899, 12, 30), date(1899, 12, 31))  # of a time of day, by program
 READS_SHEETS = "fastexcel"
 UNNAMED = "__UNNAMED__"  # that package's name for a column without a name
 
@@ -98,6 +100,7 @@ def read_sheets(content: Content, options: ReadOptions, notes: list[str]) -> pl.
         return there.rename(dict(zip(there.columns, distinct([""] * there.width, [], content.name), strict=True)))
     if len(header) != there.width:  # of a header in another row
         header = ["" if name.startswith(UNNAMED) else name for name in there.columns]
+    there = there.with_columns(map(_times_of_day, there.get_columns()))
     text = there.cast(pl.String)
     if repeated := repeats_of_names(text, header):
         verb = "repeats" if len(repeated) == 1 else "repeat"
@@ -106,6 +109,13 @@ def read_sheets(content: Content, options: ReadOptions, notes: list[str]) -> pl.
     elif options.header is None and len(there):
         note_data_as_names(text, header, content.name, notes)
     return there.rename(dict(zip(there.columns, distinct(header, notes, content.name), strict=True)))
+
+
+def _times_of_day(column: pl.Series) -> pl.Series:
+    """The column, with times of day in place of points in time that are all on the day 0 of spreadsheets."""
+    if not isinstance(column.dtype, pl.Datetime) or column.null_count() == len(column):
+        return column
+    return column.dt.time() if column.drop_nulls().dt.date().is_in(DAY_ZERO).all() else column
 
 
 def _check_size(name: str, size: int, options: ReadOptions) -> None:
