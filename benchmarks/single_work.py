@@ -73,11 +73,12 @@ def first_of_many(task: Callable[[], Any], networks: int, sample: int) -> Conten
 
     task  makes a task whose `of(k)` is that of the k-th network alone
     """
+    some = sample < networks
     return Contender(
         loop(FUSED, sample, networks),
         lambda threads: FirstOfMany(task(), sample, fused=True),
-        sample=sample,
-        note=f"one network after another, timed on {sample} of them",
+        sample=sample if some else None,
+        note="one network after another" + (f", timed on {sample} of them" if some else ""),
     )
 
 

@@ -20,6 +20,7 @@ from benchmarks.single_jax import WithJax
 from benchmarks.start import Array
 
 POOL = "pool"
+ADAM = Rule("Adam", lr=3e-4)
 SEED = 0
 TOLERANCE = 3e-5  # gradients jump where rounding changes the side of a ReLU or the largest number of a pool
 
@@ -94,12 +95,11 @@ class Stack(Task):
 
 
 @lru_cache(maxsize=2)
-def stack(sizes: Sizes, batch: int, batches: int, networks: int | None = None) -> Stack:
+def stack(sizes: Sizes, batch: int, batches: int, networks: int | None = None, rule: Rule = ADAM) -> Stack:
     """The task to learn random labels of random samples."""
     random = np.random.default_rng(SEED)
     samples = random.random((batches, batch, *sizes.sample), dtype=np.float32)
     labels = random.integers(sizes.linear[-1], size=(batches, batch))
-    rule = Rule("Adam", lr=3e-4)
     task = Stack((), "ReLU", "CrossEntropyLoss", samples, labels, (), (), rule, 0, sizes, networks)
     torch.manual_seed(SEED)
     model = task.network(lamp, lamp.Residual)

@@ -169,7 +169,9 @@ STACKS = [(Sizes((2, 8, 7), (4, POOL, 3), 2, (3,)), None), (Sizes((3, 13), (4, 5
 def test_all_train_the_same_stack_of_convolutions(sizes: Sizes, networks: int | None) -> None:
     pytest.importorskip("jax", reason=NEEDS_JAX)
     row = row20_convolutions
-    work = row.alone("small", sizes, {}, 20) if networks is None else row.many("small", sizes, networks, (1.0, 1.0), 20)
+    work = (
+        row.alone("small", sizes, {}, 20) if networks is None else row.many("small", sizes, networks, 2, (1.0, 1.0), 20)
+    )
     found = measure(fewer(work), repetitions=5)
     assert all(entry.absent is None and entry.difference <= 1e-5 for entry in found.entries)
 
