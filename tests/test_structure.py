@@ -69,6 +69,8 @@ ROOMS = [
         "tracer",
         "tracing",
         "randomness",
+        "generators",
+        "rounding",
         "intervals",
         "tabular",
         "cpu_settings",

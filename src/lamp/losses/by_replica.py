@@ -5,17 +5,15 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, ClassVar, Protocol
 
-import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError
 from lamp.overrides import is_lamps
 from lamp.paths import describe
+from lamp.rounding import near
 
 FORMULAS = ("prepare", "value", "derivative")
 COMPARED = 3  # replicas, the first ones
-TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}  # relative; rounding alone gives smaller differences
-HALF_PRECISION_TOLERANCE = 5e-2
 MIXES = "it computes something else in a population than alone: it mixes replicas, or replicas with samples"
 
 
@@ -68,15 +66,3 @@ def check_replicas(loss: HasFormulas, output: Tensor, target: Any, value: Any) -
                     "class skips this check",
                     where=describe(loss),
                 )
-
-
-def near(one: Any, other: Any) -> bool:
-    """Whether two tensors are of one shape, and equal up to rounding."""
-    if not isinstance(one, Tensor) or one.shape != other.shape:
-        return False
-    if not one.is_floating_point():
-        return torch.equal(one, other)
-    finite = one[one.isfinite()].abs().double()
-    largest = finite.max().item() if finite.numel() else 0.0
-    tolerance = TOLERANCE.get(one.dtype, HALF_PRECISION_TOLERANCE)
-    return torch.allclose(one.double(), other.double(), rtol=tolerance, atol=tolerance * largest, equal_nan=True)

@@ -23,6 +23,7 @@ from lamp.optim.groups import (
     unknown,
 )
 from lamp.optim.in_backward import StepsInBackward, explain_all
+from lamp.optim.own_rules import check_update, has_own_update
 from lamp.optim.rules import as_coefficients, as_state_names, check_state, explain_update, warn_of_copy
 from lamp.optim.saved_state import loaded_state, saved_state
 from lamp.parameter import Parameter, Span
@@ -71,6 +72,7 @@ class Optimizer(StepsInBackward, HyperparametersAsAttributes, metaclass=_Made):
         "state_names": ("group",),
         "initial_state": ("name", "group"),
     }
+    _is_checked: bool = False  # whether its update, if a user wrote it, has been compared (see lamp.optim.own_rules)
     _is_copy: bool = False  # whether it was made by a copy or a pickle and has made no step yet
     state_from_start: ClassVar[bool] = False  # whether state_dict contains state before the first step
     numbers_in_state: ClassVar[tuple[str, ...]] = ()  # state of which torch.optim keeps one number per parameter
@@ -79,7 +81,7 @@ class Optimizer(StepsInBackward, HyperparametersAsAttributes, metaclass=_Made):
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Group], defaults: Group) -> None:
         self.defaults = defaults
-        self.param_groups = ParameterGroups()
+        self.param_groups: ParameterGroups = ParameterGroups()
         self._steps: list[int] = []  # number of steps made, per group
         self._blocks: list[ParameterBlocks] = []  # per group
         check_formulas(self, self.formulas)
@@ -155,9 +157,19 @@ class Optimizer(StepsInBackward, HyperparametersAsAttributes, metaclass=_Made):
         parameters = self._blocks_of(k, group)
         step = self._steps[k] = self._steps[k] + 1
         if parameters.in_rows:
-            return parameters, self._columns(k, group)
-        c = self.coefficients(group, step)
-        return parameters, c if type(c) is dict and step > 1 else as_coefficients(self, c)
+            c = self._columns(k, group)
+        else:
+            c = self.coefficients(group, step)
+            if type(c) is not dict or step == 1:
+                as_coefficients(self, c)
+        if not self._is_checked:
+            self._check_update(parameters, c, group)
+        return parameters, c
+
+    def _check_update(self, parameters: ParameterBlocks, c: Numbers, group: Group) -> None:
+        if has_own_update(self):
+            check_update(self, parameters, c, group)
+        self._is_checked = True
 
     def _move(self, data: Tensor, gradient: Tensor, state: State, c: Numbers, group: Group) -> None:
         if (moved := self.update(data, gradient, state, c, group)) is not data:
@@ -209,7 +221,7 @@ class Optimizer(StepsInBackward, HyperparametersAsAttributes, metaclass=_Made):
     def add_param_group(self, group: Group) -> None:
         """Add a group of parameters: a dict with "params" and, as far as they differ, its hyperparameters."""
         states, group = self._states(), self._checked(group)
-        self.param_groups.append(self._as_group(group))
+        self.param_groups.add(self._as_group(group))
         self._steps.append(0)
         self._make_blocks(states)
 

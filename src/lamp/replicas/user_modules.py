@@ -7,26 +7,25 @@ together and one by one. The check works on copies and uses its own random gener
 from __future__ import annotations
 
 import copy
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lamp.axes import marked, replicas_of
 from lamp.errors import ArgumentError, LampError
+from lamp.generators import generators_kept
 from lamp.losses import Loss
-from lamp.losses.by_replica import MIXES, near
+from lamp.losses.by_replica import MIXES
 from lamp.module import Module
 from lamp.nn.dropout import RandomMask
 from lamp.overrides import PASS_METHODS, is_lamps
 from lamp.parameter import Buffer, Parameter
 from lamp.passes import apart, evaluating
 from lamp.paths import describe
+from lamp.rounding import near
 from lamp.state import state_buffers
 from lamp.trees import leaves, mapped
 
@@ -103,7 +102,7 @@ def check_in_population(
     sizes |= {n for each in single.parameters() for n in each.shape}
     replicas, samples = [n for n in range(2, 10 + len(sizes)) if n not in sizes][:2]
     generator = torch.Generator().manual_seed(0)
-    with _generators_kept(None if parameter is None else parameter.data.device), apart():
+    with generators_kept(None if parameter is None else parameter.data.device), apart():
         single.train()
         for module in single.modules():
             if isinstance(module, RandomMask):
@@ -323,16 +322,3 @@ def _single_input(x: Tensor) -> Tensor:
 
 def _drawn(like: Tensor, generator: torch.Generator) -> Tensor:
     return torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)
-
-
-@contextmanager
-def _generators_kept(device: torch.device | None) -> Iterator[None]:
-    """A context that restores the states of torch's, numpy's and Python's default generators at its end."""
-    of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    devices = [] if device is None or device.type != "cuda" else [device]
-    with torch.random.fork_rng(devices):
-        try:
-            yield
-        finally:
-            random.setstate(of_python)
-            np.random.set_state(of_numpy)  # noqa: NPY002

@@ -10,6 +10,7 @@ import torch
 
 from lamp.data import DataLoader
 from lamp.errors import ArgumentError, LampError
+from lamp.generators import generators_kept
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.overrides import overridden
@@ -44,7 +45,7 @@ def check_loss(whole: Module, body: Module, criterion: Loss, batches: Iterable[A
     try:
         with apart():
             for compute in (loss_of_whole, loss_of_whole, loss_of_body):
-                with torch.random.fork_rng([]):
+                with generators_kept():
                     found.append(compute())
     except LampError:  # the training will raise it
         return
