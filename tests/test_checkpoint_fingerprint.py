@@ -17,6 +17,7 @@ from lamp.errors import CheckpointError, CheckpointWarning
 from lamp.nn import Activation
 from lamp.saving.seal import DamagedError
 from lamp.training.checkpoints import read_checkpoint
+from lamp.training.own_code import digests_of, tell_of_changes
 from tests.cases.resumes import build
 
 N, FEATURES, CLASSES = 500, 3, 4
@@ -378,6 +379,97 @@ def test_what_a_callback_has_unfrozen_goes_on_unfrozen(engine, tmp_path):
     for one, other in zip(whole["model"].parameters(), fresh["model"].parameters(), strict=True):
         assert one.requires_grad == other.requires_grad
         assert torch.equal(one.data, other.data)
+
+
+HALF = 0.5
+
+
+def _made(source, name):
+    """What a module of this source defines under this name; `HALF` is 0.5 in it, unless it says otherwise."""
+    defined = {"__name__": "mine", "lamp": lamp, "HALF": HALF}
+    exec(compile(source, "mine.py", "exec"), defined)
+    return defined[name]
+
+
+LOSS = """
+class Mine(lamp.Loss):
+    def value(self, output, target):
+        return (output - target).square()
+
+    def derivative(self, output, target):
+        return 2.0 * (output - target)
+"""
+MODULE = """
+class Mine(lamp.Module):
+    takes_replicas = True
+
+    def forward(self, x):
+        return x * HALF
+
+    def backward(self, dy):
+        return dy * HALF
+"""
+METRIC = """
+def mine(output, target, factor=1.0):
+    "How large the outputs are."
+    return output.abs().mean() * factor
+"""
+CALLBACK = """
+class Mine(lamp.Callback):
+    needs_model = False
+
+    def on_epoch(self, training):
+        self._last = training.epoch
+"""
+FACTOR = """
+def mine(epoch):
+    return 1.0 / (1 + epoch * epoch)
+"""
+CODE = {  # the source, how it is used, a change of the source, and what is named
+    "a loss": (LOSS, lambda made: {"criterion": made()}, ("square()", "square() * 1.0"), "Mine.value"),
+    "its derivative": (LOSS, lambda made: {"criterion": made()}, ("2.0", "2.5"), "Mine.derivative"),
+    "a module": (MODULE, lambda made: {"between": (made(),)}, ("return x", "return 1.0 * x"), "Mine.forward"),
+    "a constant": (MODULE, lambda made: {"between": (made(),)}, ("\nclass", "\nHALF = 0.25\n\nclass"), "Mine.forward"),
+    "a metric": (METRIC, lambda made: {"metrics": [made]}, (".abs()", ".square()"), "mine"),
+    "a default": (METRIC, lambda made: {"metrics": [made]}, ("factor=1.0", "factor=2.0"), "mine"),
+    "a callback": (CALLBACK, lambda made: {"callbacks": [made()]}, (".epoch", ".step"), "Mine.on_epoch"),
+    "a schedule's function": (
+        FACTOR, lambda made: {"scheduler": lambda _: lambda optimizer: lamp.MultiplicativeLR(optimizer, made)},
+        ("epoch * epoch", "epoch ** 2"), "mine",
+    ),
+}  # fmt: skip
+UNCHANGED = {"a comment": ("    return", "    # why\n    return"), "a docstring": ("How large", "How very large")}
+
+
+def _of_code(name, source):
+    made = _made(source, "Mine" if "Mine" in source else "mine")
+    arguments = CODE[name][1](made)
+    if "criterion" in arguments:
+        arguments["data"] = (data()[0], torch.zeros(N, CLASSES))
+    return arguments
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_code_of_ones_own_that_has_changed_is_told(name, tmp_path):
+    source, _, (before, after), named = CODE[name]
+    assert before in source
+    with pytest.warns(CheckpointWarning, match=rf"^the code of {named}\b.* has changed since .*epoch-0*1-") as told:
+        resumed(tmp_path / "changed", _of_code(name, source), _of_code(name, source.replace(before, after)))
+    assert len(told) == 1
+    assert told[0].filename == __file__
+    resumed(tmp_path / "same", _of_code(name, source), _of_code(name, source))  # without a warning
+
+
+@pytest.mark.parametrize("change", UNCHANGED)
+def test_comments_and_docstrings_may_change(change, tmp_path):
+    resumed(tmp_path, _of_code("a metric", METRIC), _of_code("a metric", METRIC.replace(*UNCHANGED[change])))
+
+
+def test_code_of_another_version_of_python_is_not_compared():
+    of_one, of_other = (digests_of([_made(METRIC.replace("1.0", factor), "mine")]) for factor in ("1.0", "2.0"))
+    with pytest.warns(CheckpointWarning, match="the code of mine has changed"):
+        tell_of_changes(of_one, of_other, "here")
+    tell_of_changes({**of_one, "python": "2.7"}, of_other, "here")
 
 
 def test_what_has_no_part_in_the_training_may_differ(tmp_path):

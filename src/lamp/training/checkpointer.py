@@ -17,8 +17,16 @@ from lamp.saving.disk import remove_folder
 from lamp.saving.paths import linked
 from lamp.training.callback import Training
 from lamp.training.checkpoints import CHECKPOINTS, Checkpoint, Saved, moment_of, read_checkpoint, write_checkpoint
-from lamp.training.fingerprint import Fingerprint, changing_fingerprint, compare, fingerprint_of, restore_attributes
+from lamp.training.fingerprint import (
+    CODE,
+    Fingerprint,
+    changing_fingerprint,
+    compare,
+    fingerprint_of,
+    restore_attributes,
+)
 from lamp.training.history import History
+from lamp.training.own_code import tell_of_changes
 from lamp.training.state_checks import check_state
 from lamp.values import as_path
 
@@ -216,6 +224,7 @@ def open_checkpoints(
             compare(made_of, moved, fingerprint, saved.path)
             check_state(saved, training, batches)
             _check_reach(training, saved, engine)
+            tell_of_changes(made_of.get(CODE), fingerprint[CODE], saved.path)
             restore_attributes(training, made_of, moved)
             fingerprint = made_of
         if checkpointer is not None:

@@ -22,10 +22,13 @@ from lamp.saving.trees import pack
 from lamp.training.callback import Callback, Training
 from lamp.training.epoch_metrics import reset_copy
 from lamp.training.metrics import is_accumulator
+from lamp.training.own_code import digests_of
 from lamp.training.training_state import schedule_state
 
 # Entries that change during training. When resuming, they may equal either their first or their last value.
 MOVING = ("hyperparameters", "schedule", "seed")
+
+CODE = "code"  # the entry with the digests of the user's code
 
 LARGEST = 2**53  # numbers beyond this are not restored
 
@@ -65,7 +68,17 @@ def fingerprint_of(
         "data": _about(batches),
         "validation data": None if validation is None else _about(validation),
     }
-    return _plain(fingerprint) | changing_fingerprint(training, None if drawn else batches, validation, tensors=True)
+    moving = changing_fingerprint(training, None if drawn else batches, validation, tensors=True)
+    return _plain(fingerprint) | moving | {CODE: digests_of(_with_code(training, batches, validation))}
+
+
+def _with_code(training: Training, *data: Iterable[Any] | None) -> Iterator[object]:
+    """The objects and functions whose code takes part in the training."""
+    for module in (training.model, training.criterion):
+        yield from module.modules()
+    yield from (training.optimizer, training.scheduler, *training.metrics.values(), *training.callbacks)
+    for each in data:
+        yield from (each, getattr(each, "dataset", None), getattr(each, "collate_fn", None))
 
 
 def changing_fingerprint(
@@ -159,7 +172,7 @@ def compare(saved: Mapping[str, Any], moved: Mapping[str, Any], now: Fingerprint
     now    the fingerprint of the present training
     """
     for name, mark in now.items():
-        if name == "attributes" or mark == saved.get(name):
+        if name in ("attributes", CODE) or mark == saved.get(name):
             continue
         if name in MOVING and mark in (moved.get(name), None, "null"):
             continue
