@@ -282,6 +282,9 @@ PAIRS = {
     "softmax": ((lamp.Softmax(1),), CE(), "Softmax.* before CrossEntropyLoss"),
     "log-softmax": ((lamp.LogSoftmax(1),), CE(), "LogSoftmax.* before CrossEntropyLoss.*NLLLoss"),
     "sigmoid and cross-entropy": ((lamp.Sigmoid(),), CE(), "Sigmoid.* before CrossEntropyLoss"),
+    "tanh and cross-entropy": ((lamp.Tanh(),), CE(), "Tanh.* before CrossEntropyLoss"),
+    "relu and cross-entropy": ((lamp.ReLU(),), CE(), "ReLU.* before CrossEntropyLoss.*none below 0"),
+    "softplus and log-odds": ((lamp.Softplus(),), lamp.BCEWithLogitsLoss(), "Softplus.* no probability is below 0.5"),
     "a Dropout between": ((lamp.Softmax(1), lamp.Dropout(0.1)), CE(), "Softmax.* before CrossEntropyLoss"),
     "in a Sequential": ((lamp.Sequential(lamp.Tanh(), lamp.Softmax(1)),), CE(), "Softmax.* before CrossEntropyLoss"),
     "no log-softmax": ((), lamp.NLLLoss(), "Linear.* before NLLLoss.*LogSoftmax"),
@@ -295,7 +298,6 @@ PAIRS = {
 }
 FINE = {
     "scores": ((), CE()),
-    "relu": ((lamp.ReLU(),), CE()),
     "log-softmax": ((lamp.LogSoftmax(1),), lamp.NLLLoss()),
     "sigmoid": ((lamp.Sigmoid(),), lamp.BCELoss()),
     "softmax and yes or no": ((lamp.Softmax(1),), lamp.BCELoss()),
@@ -306,8 +308,28 @@ FINE = {
 }
 
 
+ELSEWHERE = (  # said of a Sequential alone: Dropout changes the sums, and BCELoss refuses these outputs
+    "a Dropout between",
+    "no sigmoid",
+    "tanh before BCE",
+)
+
+
 def targets_for(criterion, outputs=2):
     return Y if isinstance(criterion, CE | lamp.NLLLoss) else torch.full((len(X), outputs), 0.5)
+
+
+class Wrapped(lamp.Module):
+    """A network within a module of ones own, whose outputs are multiplied."""
+
+    def __init__(self, body, factor=1.0):
+        self.body, self.factor = body, factor
+
+    def forward(self, x):
+        return self.body(x) * self.factor if self.factor != 1.0 else self.body(x)
+
+    def backward(self, dy):
+        return self.body.backward(dy * self.factor)
 
 
 class TestPairs:
@@ -332,6 +354,38 @@ class TestPairs:
     def test_nothing_is_said_of_others(self, name):
         last, criterion = FINE[name]
         fitted((X, targets_for(criterion)), model=network(*last), criterion=criterion)
+
+    @pytest.mark.parametrize("name", [name for name in PAIRS if name not in ELSEWHERE])
+    def test_in_a_forward_of_ones_own(self, name):
+        last, criterion, message = PAIRS[name]
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            fitted((X, targets_for(criterion)), model=Wrapped(network(*copy.deepcopy(last))), criterion=criterion)
+        assert re.search(message, str(told[0].message))
+        assert len(told) == 1
+        assert told[0].filename == __file__
+
+    @pytest.mark.parametrize("name", FINE)
+    def test_nothing_is_said_of_others_in_a_forward_of_ones_own(self, name):
+        last, criterion = FINE[name]
+        fitted((X, targets_for(criterion)), model=Wrapped(network(*last)), criterion=criterion)
+
+    @pytest.mark.parametrize("last", [lamp.Softmax(1), lamp.LogSoftmax(1), lamp.Sigmoid(), lamp.Tanh()])
+    def test_what_a_forward_of_ones_own_computes_further_is_not_judged(self, last):
+        fitted(model=Wrapped(network(last), factor=-30.0), criterion=CE())
+
+    def test_evaluate_says_it_too(self):
+        with pytest.warns(lamp.TrainingWarning, match="Softmax.* before CrossEntropyLoss") as told:
+            lamp.evaluate(network(lamp.Softmax(1)), CE(), (X, Y))
+        assert told[0].filename == __file__
+
+    @pytest.mark.parametrize("criterion", [lamp.SoftMarginLoss(), lamp.HingeEmbeddingLoss()])
+    def test_labels_0_and_1_where_they_are_to_be_signs(self, criterion):
+        labels = torch.stack([Y % 2, 1 - Y % 2], 1).float()
+        with pytest.warns(lamp.TrainingWarning, match=r"are -1 and 1, and .* from 0 to 1.*2 \* targets - 1") as told:
+            fitted((X, labels), criterion=criterion)
+        assert told[0].filename == __file__
+        fitted((X, 2 * labels - 1), criterion=criterion)  # without a warning
 
     def test_one_output(self):
         for criterion in (CE(), lamp.NLLLoss()):

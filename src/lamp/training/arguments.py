@@ -139,7 +139,7 @@ def _way_to_a_module(model: Any, what: str) -> str:
         return f"make one: {model.__name__}(...)"
     if type(model).__module__.startswith("torch.nn"):
         return "convert it with lamp.from_torch(model)"
-    return f"the order of arguments is {what}(model, criterion, ...)"
+    return f"the order of arguments is {what}(model, {'inputs' if what == 'predict' else 'criterion, ...'})"
 
 
 def _way_to_a_loss(criterion: Any, what: str) -> str:

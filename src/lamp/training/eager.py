@@ -28,7 +28,7 @@ from lamp.training.epoch_metrics import EpochMetrics
 from lamp.training.last_good import LastGood
 from lamp.training.measured import Measured
 from lamp.training.metrics import MetricLike
-from lamp.training.mismatches import warn_of_forgotten
+from lamp.training.mismatches import warn_of_forgotten, warn_of_own_pair
 from lamp.training.spec import FitSpec
 from lamp.training.training_state import batches_from, begin_of_epoch
 from lamp.training.untouched import Untouched, writes_to
@@ -316,6 +316,7 @@ class EagerEngine:
         spec.reader.note_target(output, target)
         if not self.steps:
             warn_of_forgotten(spec.model, output)
+            warn_of_own_pair(spec.model, spec.criterion, output)
         self.steps += 1
         if spec.schedule is not None:
             spec.schedule.advance()

@@ -41,7 +41,7 @@ from lamp.training.history import History
 from lamp.training.loop import Loop
 from lamp.training.measured import Measured, MeasuredValues
 from lamp.training.metrics import Metrics, by_name
-from lamp.training.mismatches import warn_of_pair, warn_of_torchs_parameters, warn_of_unread
+from lamp.training.mismatches import warn_of_labels, warn_of_pair, warn_of_torchs_parameters, warn_of_unread
 from lamp.training.own_loss import check_loss
 from lamp.values import natural
 from lamp.workers import not_cut_off
@@ -107,9 +107,9 @@ def fit(
                   line per epoch, and the newest checkpoints
     resume        True to continue from the newest checkpoint in that folder, if there is one; or the folder or the
                   checkpoint to continue from. All other arguments must be the same as before, with all their
-                  attributes and the same parameters frozen; only `epochs` may grow. Code of your own functions and
-                  classes is not compared. If the newest checkpoint is damaged, the one before it is used, with a
-                  CheckpointWarning
+                  attributes and the same parameters frozen; only `epochs` may grow. A CheckpointWarning
+                  names your own functions and methods whose code has changed. If the newest checkpoint is damaged, the
+                  one before it is used, with a CheckpointWarning
 
     In a population every replica trains as it would alone, and measured values are (K,). All replicas share the data
     (inputs, targets), but each takes the samples in its own order, given by its seed. With seed=s all use the order of
@@ -187,6 +187,7 @@ def fit(
                 for column in each.tensors[:-1]:
                     check_finite(column, f"{kind}inputs")
                 check_finite(each.tensors[-1], f"{kind}targets")
+        warn_of_labels(criterion, batches)
         check_loss(whole, model, criterion, batches)
         checkpointer, saved = open_checkpoints(training, batches, measured_on, checkpoint, resume, engine, drawn=drawn)
         try:
@@ -235,6 +236,7 @@ def evaluate(
     """
     whole = model
     model, criterion = network_and_loss(model, criterion, "evaluate")
+    warn_of_pair(model, criterion)
     batches = _in_order(with_targets(data, targets), natural(batch_size, "batch_size", least=1), 1)
     if isinstance(batches, DataLoader) and batches.replicas not in (None, model.replicas):
         raise _other_replicas("data", batches, model)

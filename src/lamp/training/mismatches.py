@@ -3,13 +3,26 @@ that nobody trains."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor
 
+from lamp.data import DataLoader
 from lamp.errors import TrainingWarning, warn_of
-from lamp.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, KLDivLoss, Loss, NLLLoss
+from lamp.losses import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CosineEmbeddingLoss,
+    CrossEntropyLoss,
+    HingeEmbeddingLoss,
+    KLDivLoss,
+    Loss,
+    MarginRankingLoss,
+    NLLLoss,
+    SoftMarginLoss,
+)
 from lamp.losses.weighted import WeightedLoss
 from lamp.module import Module
 from lamp.nn import (
@@ -22,9 +35,14 @@ from lamp.nn import (
     Linear,
     LogSigmoid,
     LogSoftmax,
+    ReLU,
+    ReLU6,
     Sequential,
     Sigmoid,
     Softmax,
+    Softplus,
+    Softsign,
+    Tanh,
     Unflatten,
 )
 from lamp.overrides import is_lamps
@@ -35,6 +53,7 @@ from lamp.replicas import Population
 from lamp.signatures import SYNONYMS
 from lamp.values import kind_of
 
+OF_SIGNS = (CosineEmbeddingLoss, HingeEmbeddingLoss, MarginRankingLoss, SoftMarginLoss)  # losses of labels -1 and 1
 PASSED_ON = (Identity, Dropout, Flatten, Unflatten)  # modules that do not change the range of the numbers
 
 
@@ -58,7 +77,11 @@ def _is_log_probability(last: Module) -> bool:
 
 
 def _squashes(last: Module) -> bool:
-    return isinstance(last, Sigmoid | LogSigmoid | Hardsigmoid | Softmax | LogSoftmax)
+    return isinstance(last, Sigmoid | LogSigmoid | Hardsigmoid | Softmax | LogSoftmax | Tanh | Hardtanh | Softsign)
+
+
+def _leaves_no_negatives(last: Module) -> bool:
+    return isinstance(last, ReLU | ReLU6 | Softplus)
 
 
 # A loss, which last modules do not fit it, why, and the fix.
@@ -80,6 +103,18 @@ PAIRS: list[tuple[type[Any], Callable[[Module], bool], str, str]] = [
         _squashes,
         "BCEWithLogitsLoss takes log-odds of any size, and their sigmoid itself",
         "leave it out, or use BCELoss after a Sigmoid",
+    ),
+    (
+        CrossEntropyLoss,
+        _leaves_no_negatives,
+        "CrossEntropyLoss takes scores of any size, and this leaves none below 0, where it passes no gradient on",
+        "leave it out",
+    ),
+    (
+        BCEWithLogitsLoss,
+        _leaves_no_negatives,
+        "BCEWithLogitsLoss takes log-odds of any size, and without negative ones no probability is below 0.5",
+        "leave it out",
     ),
     (
         Loss,
@@ -109,9 +144,45 @@ PAIRS: list[tuple[type[Any], Callable[[Module], bool], str, str]] = [
 
 
 def warn_of_pair(network: Module, criterion: Loss) -> None:
-    """Warn if the last layer and the loss do not fit together. Nothing is said about a user's own modules."""
+    """Warn if the last layer and the loss do not fit together. `warn_of_own_pair` looks into a user's own forward."""
+    _warn_of_last(last_of(network), criterion)
+
+
+def warn_of_own_pair(network: Module, criterion: Loss, output: Any) -> None:
+    """The same for a network with a forward of the user's, once a step has shown which module computed last.
+
+    The user's forward may have computed further, so nothing is said unless the output may be that module's.
+    """
+    through, own = latest(network), last_of(network)[0]
+    if through is None or not isinstance(output, Tensor) or not own._has_users_forward:
+        return
+    row, within = list(through.memory)[::-1], list(own.modules())[1:]
+    last = next((module for module in row if not isinstance(module, PASSED_ON)), None)
+    if last in within and isinstance(last, Module) and _may_put_out(last, output):
+        _warn_of_last([last], criterion)
+
+
+def _may_put_out(last: Module, output: Tensor) -> bool:
+    """Whether the numbers of an output may come out of this module."""
+    if isinstance(last, Softmax) and last.dim is not None and -output.dim() <= last.dim < output.dim():
+        return bool(((output.sum(last.dim) - 1.0).abs() < 1e-2).all())
+    if isinstance(last, Linear):
+        return bool((output > 0).any())  # else they may be the logarithms of probabilities
+    low, high = output.min().item(), output.max().item()
+    return all(
+        not isinstance(last, kinds) or (least <= low and high <= most)
+        for kinds, least, most in (
+            (Sigmoid | Hardsigmoid | Softmax, 0.0, 1.0),
+            (LogSoftmax | LogSigmoid, -math.inf, 0.0),
+            (Tanh | Softsign, -1.0, 1.0),
+            (ReLU | ReLU6 | Softplus, 0.0, math.inf),
+        )
+    )
+
+
+def _warn_of_last(row: list[Module], criterion: Loss) -> None:
+    """Warn if the last of these modules, last first, and the loss do not fit together."""
     loss = criterion.loss if isinstance(criterion, WeightedLoss) else criterion
-    row = last_of(network)
     last = next((module for module in row if not isinstance(module, PASSED_ON)), None)
     if last is None or not (is_lamps(type(last)) and is_lamps(type(loss))):
         return
@@ -128,6 +199,18 @@ def warn_of_pair(network: Module, criterion: Loss) -> None:
         warn_of(
             f"{describe(affine)} before {name}: of one class the probability is always 1, and nothing is learned. "
             "Fix: one output for each class, or BCEWithLogitsLoss on one.",
+            TrainingWarning,
+        )
+
+
+def warn_of_labels(criterion: Loss, batches: Any) -> None:
+    """Warn of labels 0 and 1 for a loss whose labels are -1 and 1."""
+    loss = criterion.loss if isinstance(criterion, WeightedLoss) else criterion
+    target = batches.tensors[-1] if isinstance(batches, DataLoader) and batches.tensors is not None else None
+    if isinstance(loss, OF_SIGNS) and isinstance(target, Tensor) and target.numel() and target.min().item() == 0:
+        warn_of(
+            f"the labels of {type(loss).__name__} are -1 and 1, and these targets are from 0 to "
+            f"{target.max().item():g}. Fix: 2 * targets - 1 for labels 0 and 1.",
             TrainingWarning,
         )
 
