@@ -42,7 +42,7 @@ OUT_OF_RANGE = {
 )
 def test_an_argument_out_of_range(kind, args):
     optimizer = sgd(momentum=0.9)
-    with pytest.raises(ArgumentError, match=rf"{kind}: \w+ is out of range"):
+    with pytest.raises(ArgumentError, match=rf"{kind}: \w+ is (out of range|not a number)"):
         getattr(optim, kind)(optimizer, *args)
     assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"]) == (0.1, 0.9)
     assert "initial_lr" not in optimizer.param_groups[0]
@@ -164,7 +164,7 @@ def test_groups_added_later_where_each_had_a_value_of_its_own(make):
 def test_groups_that_left():
     optimizer = sgd(2)
     scheduler = optim.StepLR(optimizer, 1)
-    optimizer.param_groups.pop()
+    list.pop(optimizer.param_groups)
     with pytest.raises(ArgumentError, match="parameter groups were removed from the optimizer"):
         scheduler.step()
 

@@ -1,8 +1,11 @@
 """Mistakes with the arguments of methods, and with an optimizer's own rule."""
 
+import operator
+
 import torch
 
 import lamp
+from lamp.errors import ArgumentError
 from tests.cases.mistakes import Mistake
 from tests.cases.mistakes_fitting import X, Y, fit, network
 
@@ -33,7 +36,6 @@ def called(thing, method, *args, **kwargs):
 
 def _with_group(optimizer):
     optimizer.param_groups.append({"params": []})
-    optimizer.step()
 
 
 def by_hand(method, *args, **kwargs):
@@ -123,6 +125,50 @@ MISTAKES = [
         "MLPClassifier.predict",
         ("'batch_size'",),
     ),
+    *(
+        Mistake(
+            f"{kind.__name__}(output, target)",
+            lambda kind=kind: kind(X, Y),
+            TypeError,
+            kind.__name__,
+            ("criterion(output, target)",),
+        )
+        for kind in (lamp.CrossEntropyLoss, lamp.BCEWithLogitsLoss, lamp.MSELoss, lamp.HuberLoss, lamp.GaussianNLLLoss)
+    ),
+    Mistake("predict(x, model)", lambda: lamp.predict(X, network()), ArgumentError, "predict", ("(model, inputs)",)),
+    Mistake(
+        "SGD(lr=a text)",
+        lambda: lamp.SGD(network().parameters(), lr="0.1"),
+        ArgumentError,
+        "SGD: lr is not a number",
+        ("'0.1'", "lr=0.1"),
+    ),
+    *(
+        Mistake(
+            f"param_groups.{name}",
+            lambda change=change: change(sgd().param_groups),
+            ArgumentError,
+            "param_groups",
+            ("add_param_group",),
+        )
+        for name, change in {
+            "pop()": lambda groups: groups.pop(),
+            "clear()": lambda groups: groups.clear(),
+            "reverse()": lambda groups: groups.reverse(),
+            "extend([])": lambda groups: groups.extend([]),
+            "__delitem__(0)": lambda groups: operator.delitem(groups, 0),
+            "__iadd__([])": lambda groups: operator.iadd(groups, []),
+        }.items()
+    ),
+    *(
+        Mistake(
+            f"StepLR.{name} = {value!r}",
+            lambda name=name, value=value: setattr(lamp.StepLR(sgd(), 3), name, value),
+            ArgumentError,
+            f"StepLR: {name}",
+        )
+        for name, value in (("gamma", "a"), ("gamma", -1.0), ("step_size", 0), ("step_size", None))
+    ),
     # ---- the rule of an optimizer
     *_rule("that are one number", 0.1, '{"lr": group["lr"]}'),
     *_rule("that are nothing", None, "return {...}"),
@@ -164,7 +210,13 @@ MISTAKES = [
         for state in (3, {})
     ),
     Mistake("optimizer.param_groups = []", lambda: setattr(sgd(), "param_groups", []), ValueError, "SGD", ("freeze",)),
-    Mistake("a group that is appended to a list", lambda: _with_group(sgd()), ValueError, "SGD", ("add_param_group",)),
+    Mistake(
+        "a group that is appended to a list",
+        lambda: _with_group(sgd()),
+        ValueError,
+        "param_groups",
+        ("add_param_group",),
+    ),
     Mistake(
         "a closure that returns nothing",
         lambda: lamp.LBFGS(network().parameters()).step(lambda: None),

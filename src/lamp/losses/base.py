@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lamp.axes import column, replicas_of, sums
-from lamp.errors import ArgumentError, DTypeError, LampError, NonFiniteError, NotTraceable
+from lamp.errors import ArgumentError, CallError, DTypeError, LampError, NonFiniteError, NotTraceable
 from lamp.formulas import Number, constant, scalar
 from lamp.losses.by_replica import check_replicas, needs_check
 from lamp.losses.checks import Limits, as_number, explain_dloss, explain_non_finite, explain_number, explain_pair
@@ -63,6 +63,11 @@ class Loss(Module):
     reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
     by_formulas: ClassVar[bool] = True  # whether `value` and `derivative` are all of it, as the compiler needs
     limits: ClassVar[Mapping[str, Limits]] = {}  # allowed ranges of the numeric hyperparameters
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        if len(args) > 1 and all(isinstance(each, Tensor) and each.dim() for each in args[:2]):
+            explain_call_of_class(cls, list(inspect.signature(cls).parameters)[:2])
+        return super().__new__(cls)
 
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = reduction
@@ -285,6 +290,17 @@ def _constants(reduction: str, divisor: int, n: int, sign: float, dtype: torch.d
     """dvalue, and the vector whose dot product with n values is the loss; None for half-precision values."""
     share = 1.0 if reduction == "sum" else 1.0 / divisor
     return scalar(share, dtype), torch.full((n,), sign * share, dtype=dtype) if dtype.itemsize >= 4 else None
+
+
+def explain_call_of_class(kind: type[Loss], names: list[str]) -> None:
+    """Raise CallError for two tensors in the place of hyperparameters that cannot both be tensors."""
+    if is_lamps(kind) and not all(name in kind.limits or "weight" in name for name in names):
+        raise CallError(
+            f"{kind.__name__} is a class: output and target are the arguments of the loss, not of its constructor",
+            expected=", ".join(names),
+            got="two tensors",
+            fix=f"criterion = lamp.{kind.__name__}(); loss = criterion(output, target)",
+        )
 
 
 def explain_formula(loss: Loss, name: str, returned: Any) -> DTypeError:

@@ -70,12 +70,27 @@ def check_ranges(
         listed = lists is not None and name not in lists and isinstance(values[name], tuple | list)
         value = values[name]
         if listed or not allowed.holds(value):
+            number = isinstance(value, Real | Tensor | tuple | list) and not isinstance(value, bool)
             raise ArgumentError(
-                f"{type(owner).__name__}: {name} is out of range",
+                f"{type(owner).__name__}: {name} is {'out of range' if number else 'not a number'}",
                 expected=str(allowed),
-                got=f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) and value.dim() > 1 else value,
-                fix=f"choose another {name}",
+                got=_shown(value),
+                fix=f"write it without quotes: {name}={value}" if is_number_in(value) else f"choose another {name}",
             )
+
+
+def is_number_in(value: Any) -> bool:
+    """Whether a value is a text with one number in it, such as "0.1"."""
+    try:
+        return isinstance(value, str) and math.isfinite(float(value))
+    except ValueError:
+        return False
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)}" if value.dim() > 1 else value
+    return value if isinstance(value, Real) else repr(value)[:80]
 
 
 def check_pair(owner: object, group: Mapping[str, Any], name: str, expected: str) -> None:

@@ -117,10 +117,20 @@ def _no_attribute(name: str) -> LampError:
 
 
 class ParameterGroups(list[ParameterGroup]):
-    """The parameter groups of an optimizer. An index that is wrong is explained, and so is a group that is set."""
+    """The parameter groups of an optimizer. An index that is wrong is explained, and so is every change of the list."""
 
-    def __setitem__(self, index: Any, group: Any) -> None:
+    def add(self, group: ParameterGroup) -> None:
+        """Append a group, as the optimizer alone does."""
+        super().append(group)
+
+    def _refused(self, *_: Any, **__: Any) -> Any:
         raise groups_replaced("the optimizer")
+
+    append = insert = extend = pop = remove = clear = sort = reverse = _refused
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refused
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (list(self),)  # a plain list; the copied optimizer turns it into groups again
 
     def __getitem__(self, index: Any) -> Any:
         try:

@@ -43,6 +43,11 @@ class Schedule(metaclass=Constructed):
         self.optimizer = check_optimizer(optimizer, type(self).__name__)
         check_ranges(self, vars(self), self.ranges, self.listed)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.ranges:
+            check_ranges(self, {name: value}, {name: self.ranges[name]}, self.listed)
+        super().__setattr__(name, value)
+
     @called()
     def get_last_lr(self) -> list[Number]:
         """The learning rate last set, per group."""
