@@ -211,6 +211,8 @@ class Constructed(ABCMeta):
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().__call__(*args, **kwargs)
+        except CallError:
+            raise
         except TypeError:
             wrong = explain_call(cls.__name__, cls.__init__, args, kwargs, bound=True)  # type: ignore[misc]
             if wrong is None and cls.__abstractmethods__:
