@@ -6,6 +6,7 @@ A user's method may stand in a subclass, on an instance (`module.forward = f`), 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from functools import lru_cache, reduce
 from operator import or_
@@ -34,6 +35,16 @@ SHORTCUTS = {
     "_takes_largest": ("forward", "backward", "__call__"),
 }
 PASS_METHODS = ("forward", "backward", "backward_parameters")  # called from outside, they begin or use a pass
+
+
+INSTALLED = ("site-packages", "dist-packages")  # folders of code that is not the user's
+
+
+def is_installed(module: object, file: str = "") -> bool:
+    """Whether code is of lamp, of Python itself or of an installed package, and so not the user's."""
+    package = str(module).partition(".")[0]
+    known = package in (PACKAGE, "torch", "numpy") or package in sys.stdlib_module_names
+    return (known and package != "__main__") or any(each in file for each in INSTALLED)
 
 
 def has_own_getattribute(kind: type) -> bool:

@@ -300,6 +300,19 @@ def default_generator(engine):
     return case(network(Noise()), data=loader, batch_size=None)
 
 
+def samplers_with_generators(engine):
+    """Samplers of torch's with generators of their own, one of them within a sampler of batches."""
+    x, y = data()
+    samples = torch.utils.data.TensorDataset(x[:SAMPLES], y[:SAMPLES])
+    sampler, other = (
+        torch.utils.data.RandomSampler(samples, generator=torch.Generator().manual_seed(seed)) for seed in (3, 4)
+    )
+    loader = torch.utils.data.DataLoader(samples, BATCH, sampler=sampler)
+    batches = torch.utils.data.BatchSampler(other, BATCH, drop_last=False)
+    validation = torch.utils.data.DataLoader(samples, batch_sampler=batches)
+    return case(network(lamp.Dropout(0.2)), data=loader, batch_size=None, validation=validation, callbacks=[Batches()])
+
+
 def samples_with_noise(engine):
     loader = lamp.DataLoader(Augmented(), BATCH, shuffle=True)
     return case(network(), data=loader, batch_size=None, callbacks=[Batches()])
@@ -376,6 +389,7 @@ BOTH = [
 EAGER = [
     torch_loader,
     default_generator,
+    samplers_with_generators,
     samples_with_noise,
     list_of_batches,
     batches_of_their_own,

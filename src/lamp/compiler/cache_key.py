@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lamp.compiler.coefficients import options_of
+from lamp.compiler.user_code import FORMULAS, own_attributes, read_by
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Activation
@@ -42,7 +43,6 @@ PASSING = {
 }
 COUNTERS = {"seed", "step", "lags", "_drawn"}  # attributes of Dropout, read anew at each call
 NOT_IN_CODE = {"training", "replicas", "units"}
-OF_OPTIMIZER = {"defaults", "param_groups", "_steps", "_blocks", "_is_made"}  # attributes of every optimizer
 # A user's formulas are evaluated at these numbers, to see whether they have changed.
 PROBE = torch.tensor([-7.5, -1.25, -0.4, 0.0, 0.3, 0.9, 2.5, 30.0], dtype=torch.float64)
 
@@ -60,13 +60,13 @@ def staleness_key(model: Module, criterion: Loss, optimizer: Optimizer | None, n
     names = optimizer.defaults if numbers else ()
     for group in optimizer.param_groups:
         written += [tuple(map(frozen, group["params"])), *(frozen(group[name]) for name in names)]
-    return (*written, optimizer, options_of(optimizer), frozen(own_attributes(optimizer)))
+    return (*written, optimizer, options_of(optimizer), of_optimizer(optimizer))
 
 
 def key_of_step(model: Module, criterion: Module, optimizer: Optimizer) -> Hashable:
     """The part of `staleness_key` that is cheap enough to be asked for in each step: all but the classes' methods."""
     modules = map(of_module, (*model.modules(), *criterion.modules()))
-    return (*modules, options_of(optimizer), frozen(own_attributes(optimizer)))
+    return (*modules, options_of(optimizer), of_optimizer(optimizer))
 
 
 def of_module(module: Module) -> Hashable:
@@ -80,7 +80,7 @@ def of_module(module: Module) -> Hashable:
             written += (name, value)  # its numbers are loaded before each training
         elif name not in apart:
             written += (name, frozen(value))
-    return (*written, *_answers(module))
+    return (*written, *_answers(module), of_users_code(module))
 
 
 def written_of(module: Module) -> Hashable:
@@ -94,9 +94,14 @@ def written_of(module: Module) -> Hashable:
     return type(module), tuple(sorted((name, repr(frozen(value))) for name, value in plain.items()))
 
 
-def own_attributes(optimizer: object) -> dict[str, Any]:
-    """The attributes that an optimizer has beyond those of every optimizer, methods set on the instance included."""
-    return {name: value for name, value in vars(optimizer).items() if name not in OF_OPTIMIZER}
+def of_optimizer(optimizer: object) -> Hashable:
+    """The key of an optimizer's own attributes, and of what a user's rule reads besides."""
+    return frozen(own_attributes(optimizer)), of_users_code(optimizer)
+
+
+def of_users_code(thing: object) -> Hashable:
+    """The key of what a user's formulas read besides their arguments and attributes; nothing for lamp's own."""
+    return () if is_lamps(type(thing)) and vars(thing).keys().isdisjoint(FORMULAS) else read_by(thing, frozen)
 
 
 def _answers(module: Module) -> Iterator[Hashable]:

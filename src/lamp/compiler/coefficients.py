@@ -30,6 +30,14 @@ VECTORS = 64
 
 RATE = "lr"  # changes in most trainings, so not even whether it is 0 decides which terms a rule has
 
+
+class Steps(Tensor):
+    """The numbers of several steps, which no set or dict can look up. What is computed from them is a plain tensor."""
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]
+
+
 # One dict per parameter group, then one for the clipping limits: name -> (steps, 1) or (steps, K), float64.
 Columns = list[dict[str, Tensor]]
 
@@ -90,7 +98,8 @@ def coefficients_of_step(
     """
     count, rows = len(steps) if isinstance(steps, Tensor) else 1, []
     for group, before in zip(optimizer.param_groups, taken, strict=True):
-        numbers = optimizer.coefficients(group, steps + before)  # type: ignore[arg-type]
+        at: Any = steps + before if isinstance(steps, int) else (steps + before).as_subclass(Steps)
+        numbers = optimizer.coefficients(group, at)
         if isinstance(steps, Tensor) or steps == 1:  # the first of several steps stands for the others
             replicas = group["params"][0].replicas
             shapes = () if replicas is None else ((replicas,), (count, replicas))

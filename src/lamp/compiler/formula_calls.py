@@ -8,22 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from lamp.compiler.cache_key import frozen
 from lamp.compiler.lanes import Lane, Unwritable
 from lamp.compiler.not_compiled import NotCompiled
+from lamp.compiler.user_code import call_purely
 from lamp.overrides import PACKAGE, is_lamps
 
 
 def call_formula(formula: Callable[..., Any], *numbers: Any) -> Any:
     """The result of a formula that is called with lanes.
 
-    Raises NotCompiled if a user's formula does something that lanes do not support. Errors raised by lamp's own code
-    pass through unchanged.
+    Raises NotCompiled if a user's formula does something that lanes do not support, or computes something else at each
+    call. Errors raised by lamp's own code pass through unchanged.
     """
     owner = type(getattr(formula, "__self__", None))
     if is_lamps(owner):
         return formula(*numbers)
     try:
-        answer = formula(*numbers)
+        answer = call_purely(formula, numbers, frozen)
     except (TypeError, AttributeError, ValueError, RuntimeError) as error:
         if not isinstance(error, Unwritable) and _raised_by_lamp(error):
             raise

@@ -31,7 +31,7 @@ from lamp.nn import (
     Sequential,
     Softmax,
 )
-from lamp.overrides import is_lamps
+from lamp.overrides import class_attribute, is_lamps
 from lamp.parameter import Parameter, spans
 from lamp.replicas import Population
 from lamp.tracing import guessed_shape, trace
@@ -54,9 +54,14 @@ def plan_of(model: Module, training: bool = True, shapes: tuple[Any, ...] | None
         raise reason.within(model if model.replicas is None else getattr(model, "network", model)) from None
 
 
+def _is_traced_by_lamp(module: Module) -> bool:
+    """Whether lamp's own class says what a user's subclass does as a graph."""
+    return type(module).trace is not Module.trace and is_lamps(class_attribute(type(module), "trace"))
+
+
 def _plan(model: Module, training: bool, shapes: tuple[Any, ...] | None) -> Plan:
     for module in model.modules():
-        if is_lamps(type(module)) or isinstance(module, KNOWN):
+        if is_lamps(type(module)) or isinstance(module, KNOWN) or _is_traced_by_lamp(module):
             check_overrides(module)
     offsets, parameters = _offsets(model)
     if shapes is None:

@@ -10,15 +10,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lamp.compiler.arguments import KernelArguments
+from lamp.compiler.cache_key import frozen
 from lamp.compiler.code import Code
 from lamp.compiler.formula_calls import call_formula
 from lamp.compiler.hyperparameters import without_numbers
 from lamp.compiler.indices import Index
 from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.lanes import Lane, Mask
+from lamp.compiler.user_code import call_purely
 from lamp.optim import Optimizer
 from lamp.optim.clipping import TINY
 from lamp.optim.rules import check_state
+from lamp.overrides import is_lamps
 
 
 class Updates:
@@ -49,9 +52,11 @@ class Updates:
 
     def emit(self, optimizer: Optimizer) -> None:
         """Write the optimizer's rule for all parameter groups, with clipped gradients."""
-        code, spec, optimizer = self.code, self.spec, without_numbers(optimizer)
+        code, spec, given, optimizer = self.code, self.spec, optimizer, without_numbers(optimizer)
         limits = self._coefficients(len(spec.ranges))
         factor = self._clip_factor(limits) if spec.clip_norm else None
+        if not is_lamps(type(optimizer)):  # called for many steps at once later on
+            call_purely(given.coefficients, (given.param_groups[0], 1), frozen)
         for k, (group, states, ranges) in enumerate(zip(optimizer.param_groups, spec.states, self.ranges, strict=True)):
             c = self._coefficients(k)
             for bounds in ranges:

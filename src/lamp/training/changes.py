@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from lamp.compiler.cache_key import frozen, own_attributes
+from lamp.compiler.cache_key import frozen, of_optimizer, of_users_code
+from lamp.compiler.user_code import own_attributes
 from lamp.data import DataLoader
 from lamp.losses import Loss
 from lamp.module import Module
@@ -23,7 +24,7 @@ def make_up(model: Module, criterion: Loss, optimizer: Optimizer) -> Hashable:
     return (
         tuple(_of_module(module) for module in (*model.modules(), *criterion.modules())),
         tuple(tuple(map(frozen, group["params"])) for group in optimizer.param_groups),
-        frozen(own_attributes(optimizer)),
+        of_optimizer(optimizer),
     )
 
 
@@ -32,7 +33,8 @@ def _of_module(module: Module) -> Hashable:
     values."""
     parameters = [frozen(each) for _, each in module._members(Parameter)]
     buffers = [frozen(each) if module.gives_loss else id(each) for _, each in module._members(Buffer)]
-    return module, module._training, tuple(parameters), tuple(buffers), frozen(shared_attributes(module))
+    attributes = frozen(shared_attributes(module)), of_users_code(module)
+    return module, module._training, tuple(parameters), tuple(buffers), attributes
 
 
 def settings_of(loader: Any) -> Hashable:

@@ -41,11 +41,14 @@ class ScheduleState(TypedDict):
 
 
 class DataState(TypedDict):
-    """What determines the next batches: seed and epoch of lamp's loader, or another loader's generator."""
+    """What determines the next batches: seed and epoch of lamp's loader, or the generators of another loader and of its
+    samplers."""
 
     seed: NotRequired[int | list[int] | None]
     epoch: NotRequired[Count]
     generator: NotRequired[Tensor]
+    of_sampler: NotRequired[Tensor]
+    of_batch_sampler: NotRequired[Tensor]
 
 
 class CrewState(TypedDict):

@@ -16,10 +16,9 @@ from typing import Any
 
 from lamp.attributes import SHORT
 from lamp.errors import CheckpointWarning, warn_of
-from lamp.overrides import PACKAGE, unwrapped
+from lamp.overrides import is_installed, unwrapped
 
 PYTHON = "python"  # the entry with the version, since each version has instructions of its own
-INSTALLED = ("site-packages", "dist-packages")  # folders of code that is not the user's
 PLAIN = (int, float, complex, str, bytes, type(None))
 MOST_NAMED = 3  # functions in the warning
 MOST_LISTED = 100  # items of a list in which functions are looked for
@@ -59,11 +58,11 @@ def _functions_of(thing: Any) -> Iterator[FunctionType]:
         yield from _functions_of(thing.func)
     elif isinstance(thing, FunctionType | MethodType):
         function = unwrapped(getattr(thing, "__func__", thing))
-        if isinstance(function, FunctionType) and not _is_installed(function.__module__, function.__code__.co_filename):
+        if isinstance(function, FunctionType) and not is_installed(function.__module__, function.__code__.co_filename):
             yield function
     elif not isinstance(thing, type | list | tuple):
         for kind in type(thing).__mro__:
-            if not _is_installed(kind.__module__):
+            if not is_installed(kind.__module__):
                 for each in vars(kind).values():
                     yield from _among([each.fget, each.fset] if isinstance(each, property) else [each])
         for each in getattr(thing, "__dict__", {}).values():
@@ -75,13 +74,6 @@ def _among(values: Iterable[Any]) -> Iterator[FunctionType]:
         function = each.__func__ if isinstance(each, staticmethod | classmethod) else each
         if isinstance(function, FunctionType | MethodType | partial):
             yield from _functions_of(function)
-
-
-def _is_installed(module: object, file: str = "") -> bool:
-    """Whether code is of lamp, of Python itself or of an installed package, and so not the user's."""
-    package = str(module).partition(".")[0]
-    known = package in (PACKAGE, "torch", "numpy") or package in sys.stdlib_module_names
-    return (known and package != "__main__") or any(each in file for each in INSTALLED)
 
 
 def _described(function: FunctionType) -> list[Any]:

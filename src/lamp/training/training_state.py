@@ -48,16 +48,26 @@ def data_state(batches: Iterable[Any] | None, begun: bool = False) -> State:
     if isinstance(batches, DataLoader):
         state = batches.state_dict()
         return {**state, "epoch": state["epoch"] - 1} if begun else state
-    generator = getattr(batches, "generator", None)  # torch's DataLoader has its own here
-    return {"generator": generator.get_state()} if isinstance(generator, torch.Generator) else {}
+    return {name: generator.get_state() for name, generator in _generators_of(batches).items()}
 
 
 def set_data_state(batches: Iterable[Any] | None, state: State) -> None:
     """Restore what `data_state` returned."""
     if isinstance(batches, DataLoader):
         batches.load_state_dict(state)
-    elif "generator" in state:
-        batches.generator.set_state(state["generator"])  # type: ignore[union-attr]
+    else:
+        for name, generator in _generators_of(batches).items():
+            if name in state:
+                generator.set_state(state[name])
+
+
+def _generators_of(batches: Any) -> dict[str, torch.Generator]:
+    """The generators that torch's DataLoader and its samplers draw from, by name."""
+    sampler = getattr(batches, "sampler", None)
+    of_batches = getattr(getattr(batches, "batch_sampler", None), "sampler", None)
+    each = {"generator": batches, "of_sampler": sampler, "of_batch_sampler": of_batches}
+    found = {name: getattr(thing, "generator", None) for name, thing in each.items()}
+    return {name: generator for name, generator in found.items() if isinstance(generator, torch.Generator)}
 
 
 def begin_of_epoch(batches: Iterable[Any]) -> State | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from lamp.compiler.code import Condition
 from lamp.compiler.column_block import ColumnBlock
@@ -37,12 +38,13 @@ class BatchNorm(Norm):
 
     def prepared(self, op: Op, inputs: list[Stage]) -> list[Stage]:
         shape, given = op.inputs[0].shape, op.attributes
+        module: Any = op.module
         about = {
             "channels": shape[0],
             "inner": math.prod(shape[1:]),
             "by_batch": given["by_batch"],
             "eps": given["eps"],
-            "momentum": vars(op.module)["momentum"],
+            "momentum": module.momentum,
         }
         return [Stage(STANDARDISE, inputs, math.prod(shape), attributes=about)]
 

@@ -1,0 +1,179 @@
+"""What a user's formulas read besides their arguments, and whether calling them changes anything.
+
+Machine code contains what a formula read when it was written. So the keys of `cache_key` contain it too, and a formula
+that gives other numbers at each call is left to the eager engine.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from lamp.compiler.not_compiled import NotCompiled
+from lamp.overrides import class_attribute, is_installed, unwrapped
+
+FORMULAS = ("sigma", "dsigma", "prepare", "value", "derivative", "target_probability", "update", "coefficients")
+MODE = "training"
+OF_OPTIMIZER = {
+    "defaults",
+    "param_groups",
+    "_steps",
+    "_blocks",
+    "_is_made",
+    "_is_checked",
+}  # attributes of every optimizer
+Freeze = Callable[[Any], Hashable]
+
+
+def read_by(thing: object, freeze: Freeze, names: Iterable[str] = FORMULAS) -> Hashable:
+    """What the user's formulas of a module or an optimizer read besides their arguments and plain attributes: globals,
+    variables of closures, attributes of classes and of callable objects; as hashable values."""
+    seen: dict[FunctionType, None] = {}
+    return tuple(value for name in names for value in _values(_function(thing, name), thing, freeze, seen))
+
+
+def own_attributes(thing: object) -> dict[str, Any]:
+    """The attributes that an optimizer has beyond those of every optimizer, methods set on the instance included."""
+    return {name: value for name, value in vars(thing).items() if name not in OF_OPTIMIZER}
+
+
+def call_purely(formula: Callable[..., Any], arguments: tuple[Any, ...], freeze: Freeze) -> Any:
+    """The result of a user's formula.
+
+    Raises NotCompiled if it changes what it reads or draws random numbers, and puts the attributes of its owner and the
+    generators back; or if it asks for the mode, training or evaluation.
+    """
+    owner, name = getattr(formula, "__self__", None), formula.__name__
+    what = f"the {name} of {type(owner).__name__}"
+    if MODE in _all_names(_function(owner, name), owner):
+        raise NotCompiled(f"{what} asks for self.training, and code is written for one mode")
+    attributes = {each: _copied(value) for each, value in own_attributes(owner).items()}
+    before, generators = (freeze(own_attributes(owner)), read_by(owner, freeze, [name])), _generators()
+    result = formula(*arguments)
+    after = _generators()
+    if (freeze(own_attributes(owner)), read_by(owner, freeze, [name])) != before:
+        vars(owner).update(attributes)
+        raise NotCompiled(f"{what} changes something at each call, and code would keep what it was at the first")
+    if repr(after) != repr(generators):
+        _put_back(generators)
+        raise NotCompiled(f"{what} draws random numbers at each call, and code would keep the first")
+    return result
+
+
+def _function(thing: object, name: str) -> FunctionType | None:
+    """The user's function behind a method; None for one of lamp's, and for what is no function."""
+    method = getattr(thing, "__dict__", {}).get(name) or class_attribute(type(thing), name)
+    return _users(getattr(method, "__func__", method))
+
+
+def _users(function: Any) -> FunctionType | None:
+    """The function as it was written, if it is the user's."""
+    function = unwrapped(function) if isinstance(function, FunctionType) else None
+    return function if isinstance(function, FunctionType) and not _installed(function) else None
+
+
+def _installed(function: FunctionType) -> bool:
+    return is_installed(function.__module__, function.__code__.co_filename)
+
+
+def _names(code: CodeType) -> set[str]:
+    """The names that code looks up, in the functions in it too."""
+    return {*code.co_names, *(name for each in code.co_consts if isinstance(each, CodeType) for name in _names(each))}
+
+
+def _all_names(function: FunctionType | None, owner: object) -> set[str]:
+    """The names that a function looks up, and the methods of its owner that it calls."""
+    found: set[str] = set()
+    waiting = [function]
+    while waiting:
+        each = waiting.pop()
+        if each is not None and not (new := _names(each.__code__)) <= found:
+            waiting += [_function(owner, name) for name in new - found]
+            found |= new
+    return found
+
+
+def _values(
+    function: FunctionType | None, owner: object, freeze: Freeze, seen: dict[FunctionType, None]
+) -> Iterator[Hashable]:
+    """What a function reads, and what the user's functions that it calls read."""
+    if function is None or function in seen:
+        return
+    seen[function] = None
+    names = _names(function.__code__)
+    for cell in function.__closure__ or ():
+        yield from _of_value(_content(cell), names, owner, freeze, seen)
+    for name in sorted(names):
+        if name in function.__globals__:
+            yield from _of_value(function.__globals__[name], names, owner, freeze, seen)
+        own = vars(owner).get(name) if hasattr(owner, "__dict__") else None
+        if own is not None:
+            yield from _of_value(own, names, owner, freeze, seen, held=True)
+        elif owner is not None and not is_installed(type(owner).__module__):
+            yield from _of_class(type(owner), name, owner, freeze, seen)
+
+
+def _of_value(
+    value: Any, names: set[str], owner: object, freeze: Freeze, seen: dict[FunctionType, None], held: bool = False
+) -> Iterator[Hashable]:
+    """The key of a value that a function reads.
+
+    held  whether it is an attribute of the owner, whose plain values are in the owner's own key
+    """
+    if isinstance(value, FunctionType | MethodType):
+        yield from _values(_users(getattr(value, "__func__", value)), getattr(value, "__self__", None), freeze, seen)
+    elif isinstance(value, ModuleType):
+        if not is_installed(value.__name__, getattr(value, "__file__", None) or ""):
+            for name in sorted(names & vars(value).keys()):
+                yield from _of_value(vars(value)[name], names, owner, freeze, seen)
+    elif isinstance(value, type):
+        if not is_installed(value.__module__):
+            for name in sorted(names):
+                yield from _of_class(value, name, None, freeze, seen)
+    elif callable(value) and hasattr(value, "__dict__"):
+        if not is_installed(type(value).__module__):
+            yield freeze(dict(vars(value)))
+            yield from _values(_function(value, "__call__"), value, freeze, seen)
+    elif not held:
+        yield freeze(value)
+
+
+def _of_class(
+    kind: type, name: str, owner: object, freeze: Freeze, seen: dict[FunctionType, None]
+) -> Iterator[Hashable]:
+    """The key of a class attribute: of data, the value; of a method or a property, what its function reads."""
+    attribute = class_attribute(kind, name)
+    attribute = attribute.fget if isinstance(attribute, property) else getattr(attribute, "__func__", attribute)
+    if isinstance(attribute, FunctionType):
+        yield from _values(_users(attribute), owner, freeze, seen)
+    elif attribute is not None and not callable(attribute) and not hasattr(attribute, "__get__"):
+        yield freeze(attribute)
+
+
+def _content(cell: Any) -> Any:
+    """The value of a variable of a closure; None if it has none yet."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
+def _copied(value: Any) -> Any:
+    return value.copy() if type(value) in (list, dict, set) else value
+
+
+def _generators() -> tuple[Any, Mapping[str, Any], list[int]]:
+    """The states of the default generators of Python, numpy and torch."""
+    of_numpy: Any = np.random.get_state(legacy=False)  # noqa: NPY002
+    return random.getstate(), of_numpy, torch.get_rng_state().tolist()
+
+
+def _put_back(states: tuple[Any, Mapping[str, Any], list[int]]) -> None:
+    random.setstate(states[0])
+    np.random.set_state(states[1])  # type: ignore[arg-type]  # noqa: NPY002
+    torch.set_rng_state(torch.tensor(states[2], dtype=torch.uint8))
