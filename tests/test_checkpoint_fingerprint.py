@@ -381,6 +381,31 @@ def test_what_a_callback_has_unfrozen_goes_on_unfrozen(engine, tmp_path):
         assert torch.equal(one.data, other.data)
 
 
+class Mean(lamp.Module):
+    """Keeps a running mean in a plain tensor, or in a Buffer."""
+
+    def __init__(self, mean):
+        self.mean = mean
+
+    def forward(self, x):
+        self.last = x
+        if self.training:
+            mean = self.mean.data if isinstance(self.mean, lamp.Buffer) else self.mean
+            mean += 0.1 * (x.mean(0) - mean)
+        return x
+
+    def backward(self, dy):
+        return dy
+
+
+def test_plain_tensors_that_the_training_changed_are_told(tmp_path):
+    arguments = [{"between": (Mean(torch.zeros(5)),)} for _ in range(2)]
+    with pytest.warns(CheckpointWarning, match=r"^network\.1\.mean had changed .* lamp\.Buffer\(tensor\)") as told:
+        resumed(tmp_path / "tensor", *arguments)
+    assert len(told) == 1
+    resumed(tmp_path / "buffer", *({"between": (Mean(lamp.Buffer(torch.zeros(5))),)} for _ in range(2)))
+
+
 HALF = 0.5
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lamp.attributes import as_json, attributes_of, digest_of_tensor
 from lamp.data import DataLoader, length_of
-from lamp.errors import CheckpointError
+from lamp.errors import CheckpointError, CheckpointWarning, warn_of
 from lamp.module import Module
 from lamp.parameter import Parameter
 from lamp.saving.trees import pack
@@ -195,8 +195,12 @@ def _of_another(path: object, name: str, before: Any, after: Any) -> CheckpointE
 
 
 def restore_attributes(training: Training, saved: Mapping[str, Any], moved: Mapping[str, Any]) -> None:
-    """Restore what had changed during the saved training: numbers of modules and loss, and which parameters train."""
+    """Restore what had changed during the saved training: numbers of modules and loss, and which parameters train.
+
+    Warns of plain tensors that had changed; those that a module did not have at the beginning are taken for caches.
+    """
     before, after = saved.get("attributes", {}), moved.get("attributes", {})
+    lost: list[str] = []
     for path, parameter in _parameters(training):
         key = path + REQUIRES_GRAD
         if isinstance(after.get(key), bool) and after[key] != before.get(key):
@@ -209,6 +213,14 @@ def restore_attributes(training: Training, saved: Mapping[str, Any], moved: Mapp
                 fits = _is_number(value) and type(value) is type(after.get(key)) and abs(after[key]) <= LARGEST
                 if has_moved and fits:
                     setattr(module, name, after[key])
+                elif has_moved and isinstance(value, Tensor) and as_json(value) != after[key]:
+                    lost.append(key)
+    if lost:
+        warn_of(
+            f"{', '.join(lost)} had changed in the training that is resumed, and plain tensors are not saved, so it "
+            "begins again as it was made. Fix: lamp.Buffer(tensor), or get_extra_state and set_extra_state",
+            CheckpointWarning,
+        )
 
 
 def _where_they_differ(saved: Any, now: Any) -> tuple[str, str]:
