@@ -7,7 +7,7 @@ that gives other numbers at each call is left to the eager engine.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -19,14 +19,8 @@ from lamp.overrides import class_attribute, is_installed, unwrapped
 
 FORMULAS = ("sigma", "dsigma", "prepare", "value", "derivative", "target_probability", "update", "coefficients")
 MODE = "training"
-OF_OPTIMIZER = {
-    "defaults",
-    "param_groups",
-    "_steps",
-    "_blocks",
-    "_is_made",
-    "_is_checked",
-}  # attributes of every optimizer
+# Attributes of every optimizer.
+OF_OPTIMIZER = {"defaults", "param_groups", "_steps", "_blocks", "_is_made", "_is_checked"}
 Freeze = Callable[[Any], Hashable]
 
 
@@ -55,11 +49,10 @@ def call_purely(formula: Callable[..., Any], arguments: tuple[Any, ...], freeze:
     attributes = {each: _copied(value) for each, value in own_attributes(owner).items()}
     before, generators = (freeze(own_attributes(owner)), read_by(owner, freeze, [name])), _generators()
     result = formula(*arguments)
-    after = _generators()
     if (freeze(own_attributes(owner)), read_by(owner, freeze, [name])) != before:
         vars(owner).update(attributes)
         raise NotCompiled(f"{what} changes something at each call, and code would keep what it was at the first")
-    if repr(after) != repr(generators):
+    if not _are_alike(generators, _generators()):
         _put_back(generators)
         raise NotCompiled(f"{what} draws random numbers at each call, and code would keep the first")
     return result
@@ -167,13 +160,17 @@ def _copied(value: Any) -> Any:
     return value.copy() if type(value) in (list, dict, set) else value
 
 
-def _generators() -> tuple[Any, Mapping[str, Any], list[int]]:
+def _generators() -> tuple[Any, Any, torch.Tensor]:
     """The states of the default generators of Python, numpy and torch."""
-    of_numpy: Any = np.random.get_state(legacy=False)  # noqa: NPY002
-    return random.getstate(), of_numpy, torch.get_rng_state().tolist()
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
 
 
-def _put_back(states: tuple[Any, Mapping[str, Any], list[int]]) -> None:
+def _are_alike(before: tuple[Any, Any, torch.Tensor], after: tuple[Any, Any, torch.Tensor]) -> bool:
+    of_numpy = all(map(np.array_equal, before[1], after[1]))
+    return before[0] == after[0] and of_numpy and torch.equal(before[2], after[2])
+
+
+def _put_back(states: tuple[Any, Any, torch.Tensor]) -> None:
     random.setstate(states[0])
-    np.random.set_state(states[1])  # type: ignore[arg-type]  # noqa: NPY002
-    torch.set_rng_state(torch.tensor(states[2], dtype=torch.uint8))
+    np.random.set_state(states[1])  # noqa: NPY002
+    torch.set_rng_state(states[2])
