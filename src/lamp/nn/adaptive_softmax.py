@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -86,7 +86,7 @@ class AdaptiveLogSoftmaxWithLoss(Container):
             self.tail.append(Sequential(first, Linear(hidden, end - begin, False, device, dtype)))
 
     def _begins(self, cutoffs: Any) -> list[int]:
-        given = list(cutoffs) if isinstance(cutoffs, Iterable) and not isinstance(cutoffs, str | bytes) else []
+        given = list(cutoffs) if isinstance(cutoffs, Iterable) and not isinstance(cutoffs, str | bytes | Set) else []
         whole = all(isinstance(each, int) and not isinstance(each, bool) for each in given)
         if not given or not whole or given != sorted({*given}) or not 0 < given[0] <= given[-1] < self.n_classes:
             raise ArgumentError(
@@ -97,8 +97,8 @@ class AdaptiveLogSoftmaxWithLoss(Container):
             )
         return given
 
-    def forward(self, input: Tensor, target: Tensor) -> LogLikelihood:
-        x, labels, single = self._checked(input, target)  # (K..., B, in), (K..., B)
+    def forward(self, input_: Tensor, target_: Tensor) -> LogLikelihood:
+        x, labels, single = self._checked(input_, target_)  # (K..., B, in), (K..., B)
         digits = torch.promote_types(x.dtype, torch.float32)  # the exp of a rounded logarithm would be far off
         output, index = x.new_zeros(labels.shape, dtype=digits), labels
         clusters: list[tuple[int, Tensor, Tensor, Tensor, Tensor]] = []
@@ -114,7 +114,7 @@ class AdaptiveLogSoftmaxWithLoss(Container):
             clusters.append((i, rows, logs, own, here))
         logs = torch.log_softmax(self.head(x), -1, digits)  # (K..., B, head)
         output += _picked(logs, index)
-        self.remember((input.shape, x.dtype, single, logs, index, clusters))
+        self.remember((input_.shape, x.dtype, single, logs, index, clusters))
         loss = -output.mean(-1)
         return LogLikelihood((output.squeeze(-1) if single else output).to(x.dtype), loss.to(x.dtype))
 

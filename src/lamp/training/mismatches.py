@@ -33,6 +33,7 @@ from lamp.nn import (
     Hardtanh,
     Identity,
     Linear,
+    LinearCrossEntropyLoss,
     LogSigmoid,
     LogSoftmax,
     ReLU,
@@ -184,7 +185,7 @@ def _warn_of_last(row: list[Module], criterion: Loss) -> None:
     """Warn if the last of these modules, last first, and the loss do not fit together."""
     loss = criterion.loss if isinstance(criterion, WeightedLoss) else criterion
     last = next((module for module in row if not isinstance(module, PASSED_ON)), None)
-    if last is None or not (is_lamps(type(last)) and is_lamps(type(loss))):
+    if last is None or not (is_lamps(type(last)) and is_lamps(type(loss))) or isinstance(loss, LinearCrossEntropyLoss):
         return
     name, known = type(loss).__name__, isinstance(last, Linear | Activation | Softmax | LogSoftmax)
     for kind, cannot_be, why, fix in PAIRS:
