@@ -203,7 +203,7 @@ def plan_training(request: Request, notes: list[str] | None = None) -> TrainingP
         target.mean, target.std = float(known.mean()), float(known.std(correction=0)) or 1.0
     preprocessing = Preprocessing().fit(frame[parts.training.numpy()], decisions)
     left = training_seconds(len(decisions), len(frame), request.seconds)
-    notes += remark_on_columns(len(decisions), len(frame), request.seconds)
+    notes[:0] = remark_on_columns(len(decisions), len(frame), request.seconds)  # before those on single columns
     seconds = left * (1 - 3 * SHARE_OF_PEERS - SHARE_OF_IMPORTANCE)
     inputs, numbers = len(preprocessing.features), len(preprocessing.numbers)
     effort = effort_for(len(parts.training), inputs, target.outputs, request.members, seconds, numbers)
