@@ -5,6 +5,7 @@ import json
 import math
 import signal
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -52,6 +53,28 @@ def test_the_engine_does_not_depend_on_what_is_compiled_already(found):
     """The engine "auto" would be another one where a kernel is on the disk, and the same seed would give other bits."""
     engines = {row.history().engine for row in found.sweep.rows} | {history.engine for history in found.histories}
     assert engines == {"compiled"}
+
+
+def test_no_sweep_begins_after_ctrl_c_in_one(monkeypatch):
+    begun = []
+
+    class Asking(lamp.Callback):
+        across_stages, needs_model, asked = True, False, False
+
+        def on_epoch(self, training):
+            if not self.asked:
+                self.asked = True
+                signal.raise_signal(signal.SIGINT)
+
+    def interrupted(*given, **named):
+        begun.append(named["epochs"])
+        return lamp.sweep(*given, **{**named, "callbacks": [Asking()]})
+
+    monkeypatch.setattr("lamp.tables.pairs.sweep", interrupted)
+    both = replace(FEW, shapes=(Shape(0, 0),), encoded=(Shape(0, 0),))
+    with pytest.raises(KeyboardInterrupt):
+        search(circles(150), circles(50, 1), both, 2, progress=False)
+    assert len(begun) == 1
 
 
 def test_an_effort_is_within_its_time():

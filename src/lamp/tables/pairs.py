@@ -73,7 +73,7 @@ def swept(
     """All settings tried, the best first, and the pairs with their best settings, the best pair first.
 
     Each pair gets equally many settings. The networks of an encoding share a sweep, because a sweep has one table of
-    inputs.
+    inputs. After Ctrl-C in one of these sweeps, no other one begins.
 
     Raises NonFiniteError if no setting has a finite loss.
     """
@@ -102,6 +102,8 @@ def swept(
                 progress=progress,
             )
         )
+        if found[-1].stopped.startswith("interrupted"):
+            break
     rows = sorted((row for each in found for row in each.rows), key=lambda row: row.place("min"))
     stopped = "; ".join(dict.fromkeys(each.stopped for each in found))
     return Sweep(rows, found[0].seeds, found[0].score, found[0].mode, stopped), _ranked(pairs, rows)
