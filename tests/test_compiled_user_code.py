@@ -105,6 +105,11 @@ class OfSet(Rule):
         return parameter - gradient * c["lr"]
 
 
+class OfKind(OfSet):
+    def coefficients(self, group, step):
+        return {"lr": 0.3 / step if isinstance(step, int) else 1.0}
+
+
 class OfTable(OfSet):
     def coefficients(self, group, step):
         return {"lr": {2: 0.3, 5: 0.5}.get(step, 0.01)}
@@ -136,6 +141,7 @@ CHANGES = {
     "a global of a rule": (lamp.MSELoss, Rule, elsewhere),
     "a class attribute of a rule": (lamp.MSELoss, RuleOfClass, lambda training: halve(RuleOfClass, "factor")),
     "steps in a set": (lamp.MSELoss, OfSet, lambda training: None),
+    "steps by their type": (lamp.MSELoss, OfKind, lambda training: None),
     "steps in a dict": (lamp.MSELoss, OfTable, lambda training: None),
 }
 
@@ -208,6 +214,38 @@ class OfMode(Counting):
         return x * 0.0 + self._factor()
 
 
+class OfParameter(Counting):
+    def __init__(self):
+        self.weight = lamp.Parameter(torch.ones((), dtype=torch.float64))
+
+    def sigma(self, x):
+        return x * self.weight.data.item()
+
+    def dsigma(self, x, y):
+        return x * 0.0 + self.weight.data.item()
+
+
+class OfType(Counting):
+    def sigma(self, x):
+        return x * (2.0 if isinstance(x, torch.Tensor) else 1.0)
+
+    def dsigma(self, x, y):
+        return x * 0.0 + 2.0
+
+
+class Penalised(lamp.Loss):
+    """Reads the weight of a layer."""
+
+    def __init__(self):
+        self.layer = lamp.Linear(2, 1).to(torch.float64).requires_grad_(False)
+
+    def value(self, output, target):
+        return (output - target).square() + self.layer.weight.data.square().sum().item()
+
+    def derivative(self, output, target):
+        return (output - target) * 2.0
+
+
 class CountingLoss(lamp.Loss):
     def __init__(self):
         self.seen = [0]
@@ -241,6 +279,9 @@ REFUSED = {
     "numpy's generator": ({"layers": [OfNumpy]}, "the sigma of OfNumpy draws random numbers"),
     "torch's generator": ({"layers": [OfTorch]}, "the sigma of OfTorch draws random numbers"),
     "the mode": ({"layers": [OfMode]}, r"the sigma of OfMode asks for self\.training"),
+    "a parameter": ({"layers": [OfParameter]}, "the sigma of OfParameter reads weights"),
+    "the type": ({"layers": [OfType]}, "the sigma of OfType asks for the type"),
+    "weights in a loss": ({"criterion": Penalised}, "the value of Penalised reads weights"),
     "a counter of a loss": ({"criterion": CountingLoss}, "the value of CountingLoss changes something at each call"),
     "a counter of a rule": ({"kind": CountingRule}, "the coefficients of CountingRule changes? something"),
     "random coefficients": ({"kind": RandomRule}, "the coefficients of RandomRule draws? random numbers"),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -29,14 +28,6 @@ Limits = Mapping[str, Any]  # "clip_norm" and "clip_value", if gradients are cli
 VECTORS = 64
 
 RATE = "lr"  # changes in most trainings, so not even whether it is 0 decides which terms a rule has
-
-
-class Steps(Tensor):
-    """The numbers of several steps, which no set or dict can look up. What is computed from them is a plain tensor."""
-
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
-    __hash__ = None  # type: ignore[assignment]
-
 
 # One dict per parameter group, then one for the clipping limits: name -> (steps, 1) or (steps, K), float64.
 Columns = list[dict[str, Tensor]]
@@ -70,12 +61,10 @@ def coefficients(
     advance  called after each step to advance the schedule; None if the schedule does not change within an epoch
     """
     each: list[Columns] = []
-    if advance is None:
+    if advance is None and is_lamps(type(optimizer).coefficients):  # a user's rule may do anything with a step's number
         whole = -(-steps // VECTORS) * VECTORS
         numbers = torch.arange(1.0, whole + 1, dtype=torch.float64).unsqueeze(1)
-        own = () if is_lamps(type(optimizer).coefficients) else (RuntimeError, TypeError, ValueError)
-        with suppress(*own):  # raised by a user's own rule that branches on the step, as in `if step > 100`
-            each = [coefficients_of_step(optimizer, limits, numbers, taken, steps)]
+        each = [coefficients_of_step(optimizer, limits, numbers, taken, steps)]
     for step in range(0 if each else steps):
         each.append(coefficients_of_step(optimizer, limits, step + 1, taken))
         if advance is not None:
@@ -98,8 +87,7 @@ def coefficients_of_step(
     """
     count, rows = len(steps) if isinstance(steps, Tensor) else 1, []
     for group, before in zip(optimizer.param_groups, taken, strict=True):
-        at: Any = steps + before if isinstance(steps, int) else (steps + before).as_subclass(Steps)
-        numbers = optimizer.coefficients(group, at)
+        numbers = optimizer.coefficients(group, steps + before)  # type: ignore[arg-type]
         if isinstance(steps, Tensor) or steps == 1:  # the first of several steps stands for the others
             replicas = group["params"][0].replicas
             shapes = () if replicas is None else ((replicas,), (count, replicas))

@@ -15,16 +15,18 @@ import numpy as np
 import torch
 
 from lamp.compiler.not_compiled import NotCompiled
+from lamp.module import Module
 from lamp.overrides import class_attribute, is_installed, unwrapped
+from lamp.parameter import Parameter
 
 FORMULAS = ("sigma", "dsigma", "prepare", "value", "derivative", "target_probability", "update", "coefficients")
-MODE = "training"
+MODE, WEIGHTS = "training", "weights"
 # Attributes of every optimizer.
 OF_OPTIMIZER = {"defaults", "param_groups", "_steps", "_blocks", "_is_made", "_is_checked"}
 Freeze = Callable[[Any], Hashable]
 
 
-def read_by(thing: object, freeze: Freeze, names: Iterable[str] = FORMULAS) -> Hashable:
+def read_by(thing: object, freeze: Freeze, names: Iterable[str] = FORMULAS) -> tuple[Hashable, ...]:
     """What the user's formulas of a module or an optimizer read besides their arguments and plain attributes: globals,
     variables of closures, attributes of classes and of callable objects; as hashable values."""
     seen: dict[FunctionType, None] = {}
@@ -44,8 +46,13 @@ def call_purely(formula: Callable[..., Any], arguments: tuple[Any, ...], freeze:
     """
     owner, name = getattr(formula, "__self__", None), formula.__name__
     what = f"the {name} of {type(owner).__name__}"
-    if MODE in _all_names(_function(owner, name), owner):
+    names = _all_names(_function(owner, name), owner)
+    if MODE in names:
         raise NotCompiled(f"{what} asks for self.training, and code is written for one mode")
+    if "isinstance" in names and name != "coefficients":  # which gets numbers of Python
+        raise NotCompiled(f"{what} asks for the type of its numbers, which is another one in code")
+    if WEIGHTS in read_by(owner, lambda value: WEIGHTS if isinstance(value, Module | Parameter) else None, [name]):
+        raise NotCompiled(f"{what} reads weights, which each step changes")
     attributes = {each: _copied(value) for each, value in own_attributes(owner).items()}
     before, generators = (freeze(own_attributes(owner)), read_by(owner, freeze, [name])), _generators()
     result = formula(*arguments)
@@ -128,11 +135,11 @@ def _of_value(
         if not is_installed(value.__module__):
             for name in sorted(names):
                 yield from _of_class(value, name, None, freeze, seen)
-    elif callable(value) and hasattr(value, "__dict__"):
+    elif callable(value) and hasattr(value, "__dict__") and not isinstance(value, Module):
         if not is_installed(type(value).__module__):
             yield freeze(dict(vars(value)))
             yield from _values(_function(value, "__call__"), value, freeze, seen)
-    elif not held:
+    elif not held or isinstance(value, Module | Parameter):
         yield freeze(value)
 
 
