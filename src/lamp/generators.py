@@ -1,13 +1,35 @@
-"""The default generators of torch, numpy and Python, which a trial run of a user's code must leave as they are."""
+"""Trial runs of a user's code: what they may raise, and the default generators, which they must leave as they are."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
+
+# What mistakes in such code raise, and a trial run therefore meets.
+RAISED = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+States = tuple[Any, Any, torch.Tensor]
+
+
+def generator_states() -> States:
+    """The states of the default generators of Python, numpy and torch on the CPU."""
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+
+
+def same_states(one: States, other: States) -> bool:
+    """Whether nothing was drawn between two calls of `generator_states`."""
+    return one[0] == other[0] and all(map(np.array_equal, one[1], other[1])) and torch.equal(one[2], other[2])
+
+
+def put_back(states: States) -> None:
+    """Restore what `generator_states` returned."""
+    random.setstate(states[0])
+    np.random.set_state(states[1])  # noqa: NPY002
+    torch.set_rng_state(states[2])
 
 
 @contextmanager
@@ -16,11 +38,9 @@ def generators_kept(device: torch.device | None = None) -> Iterator[None]:
 
     device  whose generator of torch's is kept besides the CPU's
     """
-    of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    devices = [] if device is None or device.type != "cuda" else [device]
+    states, devices = generator_states(), [] if device is None or device.type != "cuda" else [device]
     with torch.random.fork_rng(devices):
         try:
             yield
         finally:
-            random.setstate(of_python)
-            np.random.set_state(of_numpy)  # noqa: NPY002
+            put_back(states)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from functools import lru_cache, reduce
 from operator import or_
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
 PACKAGE = __name__.partition(".")[0]
@@ -45,6 +45,20 @@ def is_installed(module: object, file: str = "") -> bool:
     package = str(module).partition(".")[0]
     known = package in (PACKAGE, "torch", "numpy") or package in sys.stdlib_module_names
     return (known and package != "__main__") or any(each in file for each in INSTALLED)
+
+
+def users_function(function: Any) -> FunctionType | None:
+    """The function of a function or a method as it was written, if it is the user's; else None."""
+    function = getattr(function, "__func__", function)
+    function = unwrapped(function) if isinstance(function, FunctionType) else None
+    if not isinstance(function, FunctionType) or is_installed(function.__module__, function.__code__.co_filename):
+        return None
+    return function
+
+
+def names_in(code: CodeType) -> set[str]:
+    """The names that code looks up, in the functions in it too."""
+    return {*code.co_names, *(name for each in code.co_consts if isinstance(each, CodeType) for name in names_in(each))}
 
 
 def has_own_getattribute(kind: type) -> bool:

@@ -6,17 +6,14 @@ that gives other numbers at each call is left to the eager engine.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
-import numpy as np
-import torch
-
 from lamp.compiler.not_compiled import NotCompiled
+from lamp.generators import generator_states, put_back, same_states
 from lamp.module import Module
-from lamp.overrides import class_attribute, is_installed, unwrapped
+from lamp.overrides import class_attribute, is_installed, names_in, users_function
 from lamp.parameter import Parameter
 
 FORMULAS = ("sigma", "dsigma", "prepare", "value", "derivative", "target_probability", "update", "coefficients")
@@ -54,13 +51,13 @@ def call_purely(formula: Callable[..., Any], arguments: tuple[Any, ...], freeze:
     if WEIGHTS in read_by(owner, lambda value: WEIGHTS if isinstance(value, Module | Parameter) else None, [name]):
         raise NotCompiled(f"{what} reads weights, which each step changes")
     attributes = {each: _copied(value) for each, value in own_attributes(owner).items()}
-    before, generators = (freeze(own_attributes(owner)), read_by(owner, freeze, [name])), _generators()
+    before, generators = (freeze(own_attributes(owner)), read_by(owner, freeze, [name])), generator_states()
     result = formula(*arguments)
     if (freeze(own_attributes(owner)), read_by(owner, freeze, [name])) != before:
         vars(owner).update(attributes)
         raise NotCompiled(f"{what} changes something at each call, and code would keep what it was at the first")
-    if not _are_alike(generators, _generators()):
-        _put_back(generators)
+    if not same_states(generators, generator_states()):
+        put_back(generators)
         raise NotCompiled(f"{what} draws random numbers at each call, and code would keep the first")
     return result
 
@@ -68,22 +65,7 @@ def call_purely(formula: Callable[..., Any], arguments: tuple[Any, ...], freeze:
 def _function(thing: object, name: str) -> FunctionType | None:
     """The user's function behind a method; None for one of lamp's, and for what is no function."""
     method = getattr(thing, "__dict__", {}).get(name) or class_attribute(type(thing), name)
-    return _users(getattr(method, "__func__", method))
-
-
-def _users(function: Any) -> FunctionType | None:
-    """The function as it was written, if it is the user's."""
-    function = unwrapped(function) if isinstance(function, FunctionType) else None
-    return function if isinstance(function, FunctionType) and not _installed(function) else None
-
-
-def _installed(function: FunctionType) -> bool:
-    return is_installed(function.__module__, function.__code__.co_filename)
-
-
-def _names(code: CodeType) -> set[str]:
-    """The names that code looks up, in the functions in it too."""
-    return {*code.co_names, *(name for each in code.co_consts if isinstance(each, CodeType) for name in _names(each))}
+    return users_function(method)
 
 
 def _all_names(function: FunctionType | None, owner: object) -> set[str]:
@@ -92,7 +74,7 @@ def _all_names(function: FunctionType | None, owner: object) -> set[str]:
     waiting = [function]
     while waiting:
         each = waiting.pop()
-        if each is not None and not (new := _names(each.__code__)) <= found:
+        if each is not None and not (new := names_in(each.__code__)) <= found:
             waiting += [_function(owner, name) for name in new - found]
             found |= new
     return found
@@ -105,7 +87,7 @@ def _values(
     if function is None or function in seen:
         return
     seen[function] = None
-    names = _names(function.__code__)
+    names = names_in(function.__code__)
     for cell in function.__closure__ or ():
         yield from _of_value(_content(cell), names, owner, freeze, seen)
     for name in sorted(names):
@@ -126,7 +108,7 @@ def _of_value(
     held  whether it is an attribute of the owner, whose plain values are in the owner's own key
     """
     if isinstance(value, FunctionType | MethodType):
-        yield from _values(_users(getattr(value, "__func__", value)), getattr(value, "__self__", None), freeze, seen)
+        yield from _values(users_function(value), getattr(value, "__self__", None), freeze, seen)
     elif isinstance(value, ModuleType):
         if not is_installed(value.__name__, getattr(value, "__file__", None) or ""):
             for name in sorted(names & vars(value).keys()):
@@ -150,7 +132,7 @@ def _of_class(
     attribute = class_attribute(kind, name)
     attribute = attribute.fget if isinstance(attribute, property) else getattr(attribute, "__func__", attribute)
     if isinstance(attribute, FunctionType):
-        yield from _values(_users(attribute), owner, freeze, seen)
+        yield from _values(users_function(attribute), owner, freeze, seen)
     elif attribute is not None and not callable(attribute) and not hasattr(attribute, "__get__"):
         yield freeze(attribute)
 
@@ -165,19 +147,3 @@ def _content(cell: Any) -> Any:
 
 def _copied(value: Any) -> Any:
     return value.copy() if type(value) in (list, dict, set) else value
-
-
-def _generators() -> tuple[Any, Any, torch.Tensor]:
-    """The states of the default generators of Python, numpy and torch."""
-    return random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-
-
-def _are_alike(before: tuple[Any, Any, torch.Tensor], after: tuple[Any, Any, torch.Tensor]) -> bool:
-    of_numpy = all(map(np.array_equal, before[1], after[1]))
-    return before[0] == after[0] and of_numpy and torch.equal(before[2], after[2])
-
-
-def _put_back(states: tuple[Any, Any, torch.Tensor]) -> None:
-    random.setstate(states[0])
-    np.random.set_state(states[1])  # noqa: NPY002
-    torch.set_rng_state(states[2])

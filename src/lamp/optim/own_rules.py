@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError
-from lamp.generators import generators_kept
+from lamp.generators import RAISED, generators_kept
 from lamp.optim.blocks import ParameterBlocks
 from lamp.overrides import is_lamps
 from lamp.rounding import near
 
 COMPARED = 4096  # numbers of a flat buffer that are compared, of each replica
-RAISED = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 LAMPS_OWN = ("defaults", "param_groups", "_steps", "_blocks")  # attributes that an update only reads
 Take = Callable[[Any], Any]
 

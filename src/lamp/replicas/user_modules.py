@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lamp.axes import marked, replicas_of
 from lamp.errors import ArgumentError, LampError
-from lamp.generators import generators_kept
+from lamp.generators import RAISED, generators_kept
 from lamp.losses import Loss
 from lamp.losses.by_replica import MIXES
 from lamp.module import Module
@@ -29,7 +29,6 @@ from lamp.rounding import near
 from lamp.state import state_buffers
 from lamp.trees import leaves, mapped
 
-RAISED = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 ADVICE = (
     "in a population parameters are (K, ...), and inputs and outputs are (K, B, ...). Give a parameter a batch axis, "
     "self.w.data.unsqueeze(-2), count other axes from the end, and sum its gradient over the batch axis alone, "

@@ -16,7 +16,7 @@ from typing import Any
 
 from lamp.attributes import SHORT
 from lamp.errors import CheckpointWarning, warn_of
-from lamp.overrides import is_installed, unwrapped
+from lamp.overrides import is_installed, names_in, users_function
 
 PYTHON = "python"  # the entry with the version, since each version has instructions of its own
 PLAIN = (int, float, complex, str, bytes, type(None))
@@ -57,8 +57,7 @@ def _functions_of(thing: Any) -> Iterator[FunctionType]:
     if isinstance(thing, partial):
         yield from _functions_of(thing.func)
     elif isinstance(thing, FunctionType | MethodType):
-        function = unwrapped(getattr(thing, "__func__", thing))
-        if isinstance(function, FunctionType) and not is_installed(function.__module__, function.__code__.co_filename):
+        if (function := users_function(thing)) is not None:
             yield function
     elif not isinstance(thing, type | list | tuple):
         for kind in type(thing).__mro__:
@@ -79,13 +78,8 @@ def _among(values: Iterable[Any]) -> Iterator[FunctionType]:
 def _described(function: FunctionType) -> list[Any]:
     """What a digest is made of."""
     code, named = function.__code__, function.__globals__
-    constants = [(name, named[name]) for name in sorted(_names(code)) if name.isupper() and name in named]
+    constants = [(name, named[name]) for name in sorted(names_in(code)) if name.isupper() and name in named]
     return [_of_code(code), *map(_if_plain, (function.__defaults__, function.__kwdefaults__, constants))]
-
-
-def _names(code: CodeType) -> set[str]:
-    """The names that the code looks up, the functions in it included."""
-    return {*code.co_names, *(name for each in code.co_consts if isinstance(each, CodeType) for name in _names(each))}
 
 
 def _of_code(code: CodeType) -> list[Any]:
