@@ -6,7 +6,7 @@ those of the keys' biases, and Adam divides by their size: a large eps limits th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
@@ -19,9 +19,8 @@ import lamp
 from benchmarks import single_work as who
 from benchmarks.harness import Contender, Row, Work
 from benchmarks.outcome import Goal
-from benchmarks.single import Rule, Task
+from benchmarks.single import NamedTask, Rule
 from benchmarks.single_jax import WithJax
-from benchmarks.start import Array
 
 LAYERS, HEADS, WIDTH, CONTEXT, CHARACTERS = 2, 2, 32, 32, 65
 BATCH, BATCHES = 16, 5
@@ -80,33 +79,19 @@ class TransformerInTorch(torch.nn.Module):
 
 
 @dataclass(frozen=True)
-class Texts(Task):
+class Texts(NamedTask):
     """The characters (batches, B, T), the next ones as targets, and one network or several.
 
     sizes     as the networks take them: characters, layers, heads, width, context
-    networks  K; None for one network
-    state     the initial parameters by name, (K, ...) each for several networks
     """
 
     sizes: tuple[int, ...] = ()
-    networks: int | None = None
-    state: tuple[tuple[str, Array], ...] = ()
 
     def network(self, nn: Any, residual: Callable[[Any], Any]) -> Any:
         if nn is not lamp:
             return TransformerInTorch(*self.sizes)
         model = Transformer(*self.sizes)
         return model if self.networks is None else lamp.population(model, range(self.networks))
-
-    def values(self) -> list[Array]:
-        return [value for _, value in self.state]
-
-    def named(self, values: Iterable[Any]) -> dict[str, Array]:
-        return {name: np.asarray(value).copy() for (name, _), value in zip(self.state, values, strict=True)}
-
-    def of(self, k: int) -> Texts:
-        """The k-th network alone."""
-        return replace(self, networks=None, state=tuple((name, value[k]) for name, value in self.state))
 
 
 @lru_cache(maxsize=2)
@@ -120,9 +105,8 @@ def texts(
     drawn = np.random.default_rng(SEED).integers(sizes[0], size=(batches, batch, sizes[-1] + 1))
     inputs, targets = np.ascontiguousarray(drawn[..., :-1]), np.ascontiguousarray(drawn[..., 1:])
     torch.manual_seed(SEED)
-    task = Texts(
-        (), "GELU", "CrossEntropyLoss", inputs, targets, (), (), Rule("Adam", 1e-3, eps=1e-2), 0, sizes, networks
-    )
+    rule = Rule("Adam", 1e-3, eps=1e-2)
+    task = Texts((), "GELU", "CrossEntropyLoss", inputs, targets, (), (), rule, 0, sizes=sizes, networks=networks)
     model = task.network(lamp, lamp.Residual)
     return replace(task, state=tuple((name, value.numpy().copy()) for name, value in model.state_dict().items()))
 

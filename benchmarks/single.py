@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -79,6 +79,28 @@ class Task(Start):
         for layer in others[2 * self.blocks :]:
             modules += [layer, activation()]
         return nn.Sequential(*modules[:-1])
+
+
+@dataclass(frozen=True)
+class NamedTask(Task):
+    """A task whose networks say themselves which parameters they have.
+
+    networks  K; None for one network
+    state     the initial parameters by name, (K, ...) each for several networks
+    """
+
+    networks: int | None = None
+    state: tuple[tuple[str, Array], ...] = ()
+
+    def values(self) -> list[Array]:
+        return [value for _, value in self.state]
+
+    def named(self, values: Iterable[Any]) -> dict[str, Array]:
+        return {name: np.asarray(value).copy() for (name, _), value in zip(self.state, values, strict=True)}
+
+    def of(self, k: int) -> Self:
+        """The k-th network alone."""
+        return replace(self, networks=None, state=tuple((name, value[k]) for name, value in self.state))
 
 
 def initial(random: np.random.Generator, widths: tuple[int, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:

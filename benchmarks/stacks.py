@@ -6,7 +6,7 @@ The data are random: a step takes as long as on real ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -15,9 +15,8 @@ import numpy as np
 import torch
 
 import lamp
-from benchmarks.single import Rule, Task
+from benchmarks.single import NamedTask, Rule
 from benchmarks.single_jax import WithJax
-from benchmarks.start import Array
 
 POOL = "pool"
 ADAM = Rule("Adam", lr=3e-4)
@@ -52,16 +51,10 @@ SIGNALS = Sizes((3, 128), (16, POOL, 32, POOL, 32, POOL), 5, (5,))
 
 
 @dataclass(frozen=True)
-class Stack(Task):
-    """The samples (batches, B, channels, *sizes) and their labels; one network or several.
-
-    networks  K; None for one network
-    state     the initial parameters by name, (K, ...) each for several networks
-    """
+class Stack(NamedTask):
+    """The samples (batches, B, channels, *sizes) and their labels; one network or several."""
 
     sizes: Sizes = LENET
-    networks: int | None = None
-    state: tuple[tuple[str, Array], ...] = ()
 
     def network(self, nn: Any, residual: Callable[[Any], Any]) -> Any:
         sizes, (channels, *places) = self.sizes, self.sizes.sample
@@ -83,16 +76,6 @@ class Stack(Task):
         several = nn is lamp and self.networks is not None
         return lamp.population(model, range(self.networks or 0)) if several else model
 
-    def values(self) -> list[Array]:
-        return [value for _, value in self.state]
-
-    def named(self, values: Iterable[Any]) -> dict[str, Array]:
-        return {name: np.asarray(value).copy() for (name, _), value in zip(self.state, values, strict=True)}
-
-    def of(self, k: int) -> Stack:
-        """The k-th network alone."""
-        return replace(self, networks=None, state=tuple((name, value[k]) for name, value in self.state))
-
 
 @lru_cache(maxsize=2)
 def stack(sizes: Sizes, batch: int, batches: int, networks: int | None = None, rule: Rule = ADAM) -> Stack:
@@ -100,7 +83,7 @@ def stack(sizes: Sizes, batch: int, batches: int, networks: int | None = None, r
     random = np.random.default_rng(SEED)
     samples = random.random((batches, batch, *sizes.sample), dtype=np.float32)
     labels = random.integers(sizes.linear[-1], size=(batches, batch))
-    task = Stack((), "ReLU", "CrossEntropyLoss", samples, labels, (), (), rule, 0, sizes, networks)
+    task = Stack((), "ReLU", "CrossEntropyLoss", samples, labels, (), (), rule, 0, sizes=sizes, networks=networks)
     torch.manual_seed(SEED)
     model = task.network(lamp, lamp.Residual)
     return replace(task, state=tuple((name, value.numpy().copy()) for name, value in model.state_dict().items()))
