@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from lamp.module import Module
+from lamp.overrides import is_installed, names_of_lamp
 from lamp.parameter import Buffer, Parameter
 
 SKIPPED = ("training", "replicas", "units", "defaults", "param_groups")  # described elsewhere, or not options
@@ -29,12 +30,13 @@ CHUNK_BYTES = 2**24  # how much of a tensor is copied at a time, if it must be c
 
 
 def attributes_of(thing: object, prefix: str, wanted: Callable[[Any], bool] = lambda value: True) -> dict[str, Any]:
-    """The public attributes of an object, without members of modules, as `as_json` writes them.
+    """The public attributes of an object, and a user's class's private ones, as `as_json` writes them.
 
     prefix  put before each name
     wanted  which values to include
 
-    For a module with an extra state (see `get_extra_state`) only the constructor's arguments are included.
+    Members of modules are left out, and all but the constructor's arguments for a module with an extra state (see
+    `get_extra_state`).
     """
     names = vars(thing) if hasattr(thing, "__dict__") else {}
     if isinstance(thing, Module) and thing.get_extra_state() is not None:
@@ -43,11 +45,16 @@ def attributes_of(thing: object, prefix: str, wanted: Callable[[Any], bool] = la
     return {
         prefix + name: as_json(value)
         for name, value in names.items()
-        if not name.startswith("_")
+        if (not name.startswith("_") or is_own(name, type(thing)))
         and name not in SKIPPED
         and not isinstance(value, Module | Parameter | Buffer)
         and wanted(value)
     }
+
+
+def is_own(name: str, kind: type) -> bool:
+    """Whether an attribute of this name is the user's: the class is, and no method of lamp's looks it up."""
+    return not is_installed(kind.__module__) and name not in names_of_lamp(kind)
 
 
 def name_of(thing: Any) -> str:

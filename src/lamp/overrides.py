@@ -61,6 +61,18 @@ def names_in(code: CodeType) -> set[str]:
     return {*code.co_names, *(name for each in code.co_consts if isinstance(each, CodeType) for name in names_in(each))}
 
 
+def variables_of(function: FunctionType) -> dict[str, Any]:
+    """The global variables that a function looks up and those of its closure, with their values."""
+    code, known = function.__code__, function.__globals__
+    found = {name: known[name] for name in sorted(names_in(code)) if name in known}
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:  # it has no value yet
+            continue
+    return found
+
+
 def has_own_getattribute(kind: type) -> bool:
     """Whether a class has a `__getattribute__` of its own, which may return anything for any method."""
     return class_attribute(kind, "__getattribute__") is not object.__getattribute__
@@ -136,6 +148,16 @@ def _overridden_in_class(
         if shortcut in names and shortcut in allowed and _comes_before(kind, shortcut, definitions[0]):
             return f"{shortcut}, which its class defines without {definitions[0]}"
     return None
+
+
+@lru_cache(maxsize=256)
+def names_of_lamp(kind: type) -> frozenset[str]:
+    """The names that the methods of lamp's classes among the bases of a class look up; attributes among them are
+    lamp's."""
+    every = [value for base in kind.__mro__ if is_lamps(base) for value in vars(base).values()]
+    functions = [each.fget if isinstance(each, property) else getattr(each, "__func__", each) for each in every]
+    written = [unwrapped(each) for each in functions if isinstance(each, FunctionType)]
+    return frozenset(name for function in written for name in names_in(function.__code__))
 
 
 @lru_cache(maxsize=256)

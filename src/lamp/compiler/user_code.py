@@ -13,7 +13,7 @@ from typing import Any
 from lamp.compiler.not_compiled import NotCompiled
 from lamp.generators import generator_states, put_back, same_states
 from lamp.module import Module
-from lamp.overrides import class_attribute, is_installed, names_in, users_function
+from lamp.overrides import class_attribute, is_installed, names_in, users_function, variables_of
 from lamp.parameter import Parameter
 
 FORMULAS = ("sigma", "dsigma", "prepare", "value", "derivative", "target_probability", "update", "coefficients")
@@ -88,11 +88,9 @@ def _values(
         return
     seen[function] = None
     names = names_in(function.__code__)
-    for cell in function.__closure__ or ():
-        yield from _of_value(_content(cell), names, owner, freeze, seen)
+    for value in variables_of(function).values():
+        yield from _of_value(value, names, owner, freeze, seen)
     for name in sorted(names):
-        if name in function.__globals__:
-            yield from _of_value(function.__globals__[name], names, owner, freeze, seen)
         own = vars(owner).get(name) if hasattr(owner, "__dict__") else None
         if own is not None:
             yield from _of_value(own, names, owner, freeze, seen, held=True)
@@ -135,14 +133,6 @@ def _of_class(
         yield from _values(users_function(attribute), owner, freeze, seen)
     elif attribute is not None and not callable(attribute) and not hasattr(attribute, "__get__"):
         yield freeze(attribute)
-
-
-def _content(cell: Any) -> Any:
-    """The value of a variable of a closure; None if it has none yet."""
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return None
 
 
 def _copied(value: Any) -> Any:

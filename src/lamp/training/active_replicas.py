@@ -29,7 +29,8 @@ from lamp.training.batch import BatchReader
 from lamp.training.callback import Training
 from lamp.training.changes import Twins, make_up, settings_of
 from lamp.training.measured import Measured
-from lamp.training.training_state import data_state, set_data_state
+from lamp.training.own_state import OwnState, of_data
+from lamp.training.training_state import data_state, set_position
 from lamp.training.untouched import Untouched
 
 
@@ -168,12 +169,35 @@ class ActiveReplicas:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned. The whole population must have its weights and state already."""
+        """Restore what `state_dict` returned, but for the user's own data (see `restore_own`).
+
+        The whole population must have its weights and state already.
+        """
         self.reader.target_axes = state_dict["target_axes"]
-        set_data_state(self._validation, state_dict["validation"])
-        set_data_state(self._batches, state_dict["data"])
+        set_position(self._validation, state_dict["validation"])
+        set_position(self._batches, state_dict["data"])
         if state_dict["rows"] is not None:
             self.keep(state_dict["rows"])
+
+    def generators(self, training: Training) -> dict[str, Any]:
+        """The states of the generators that the user's objects hold, by path."""
+        return self._own(training).state_dict()["generators"]  # type: ignore[no-any-return]
+
+    def restore_own(self, training: Training, state: Mapping[str, Any]) -> None:
+        """Restore the user's generators and what the user's data keep, once nothing else runs the user's code."""
+        self._own(training).load_state_dict({"generators": state.get("generators", {})})
+        for name, data in (("data", self._batches), ("validation", self._validation)):
+            if data is not None:
+                of_data(data).load_state_dict(state["crew"][name])
+
+    def _own(self, training: Training) -> OwnState:
+        both = (("network", self.model), ("loss", self.criterion))
+        modules = {f"{name}.{path}": inner for name, module in both for path, inner in module.named_modules()}
+        metrics = {f"metric {name}": metric for name, metric in training.metrics.items()}
+        callbacks = {f"callbacks[{k}]": callback for k, callback in enumerate(training.callbacks)}
+        return OwnState(
+            {**modules, "optimizer": self.optimizer, "schedule": training.scheduler, **metrics, **callbacks}
+        )
 
     # ---- the whole -------------------------------------------------------------------------------------------------
     def write_back(self) -> None:

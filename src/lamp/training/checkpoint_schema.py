@@ -28,7 +28,7 @@ class HistoryState(TypedDict):
 class OptimizerState(TypedDict):
     """An optimizer's `state_dict`, and the number of steps that each parameter group has taken."""
 
-    state: dict[Count, dict[str, Tensor]]
+    state: dict[Count, dict[str, Any]]
     param_groups: list[dict[str, Any]]
     taken: list[Count]
 
@@ -40,15 +40,22 @@ class ScheduleState(TypedDict):
     scheduler: dict[str, Any]
 
 
-class DataState(TypedDict):
-    """What determines the next batches: seed and epoch of lamp's loader, or the generators of another loader and of its
-    samplers."""
+class OwnStateDict(TypedDict):
+    """Numbers and generators of the user's objects, by path."""
+
+    numbers: NotRequired[dict[str, int | float]]
+    generators: NotRequired[dict[str, Any]]
+
+
+class DataState(OwnStateDict):
+    """What determines the next batches: seed, epoch and settings of lamp's loader, and the state in the user's
+    objects."""
 
     seed: NotRequired[int | list[int] | None]
     epoch: NotRequired[Count]
-    generator: NotRequired[Tensor]
-    of_sampler: NotRequired[Tensor]
-    of_batch_sampler: NotRequired[Tensor]
+    batch_size: NotRequired[Count]
+    shuffle: NotRequired[bool]
+    drop_last: NotRequired[bool]
 
 
 class CrewState(TypedDict):
@@ -80,7 +87,7 @@ class BeginOfEpoch(TypedDict):
     """What is needed to repeat an epoch's batches."""
 
     random: RandomState
-    data: DataState
+    data: OwnStateDict
 
 
 Several = Tensor | tuple[Tensor | tuple[Tensor, ...], ...]  # outputs of a network, or targets
@@ -154,11 +161,13 @@ class State(TypedDict):
     modules: dict[str, Any]
     optimizer: OptimizerState
     schedule: ScheduleState
+    clipping: NotRequired[list[Any]]  # clip_norm and clip_value
     crew: CrewState  # the active replicas; files of earlier versions use this key
     last_good: LastGoodState
     by_engine: EngineState
     callbacks: list[CallbackState]
     random: RandomState
+    generators: NotRequired[dict[str, Any]]  # of the user's objects, by path
 
 
 class StateDocument(TypedDict):

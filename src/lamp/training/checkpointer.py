@@ -19,6 +19,7 @@ from lamp.training.callback import Training
 from lamp.training.checkpoints import CHECKPOINTS, Checkpoint, Saved, moment_of, read_checkpoint, write_checkpoint
 from lamp.training.fingerprint import (
     CODE,
+    KEPT,
     Fingerprint,
     changing_fingerprint,
     compare,
@@ -226,7 +227,7 @@ def open_checkpoints(
             _check_reach(training, saved, engine)
             tell_of_changes(made_of.get(CODE), fingerprint[CODE], saved.path)
             restore_attributes(training, made_of, moved)
-            fingerprint = made_of
+            fingerprint = {**made_of, KEPT: fingerprint[KEPT]}
         if checkpointer is not None:
             checkpointer.start(fingerprint, batches, validation, saved)
         if_it_fails.pop_all()

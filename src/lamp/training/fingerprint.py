@@ -23,12 +23,14 @@ from lamp.training.callback import Callback, Training
 from lamp.training.epoch_metrics import reset_copy
 from lamp.training.metrics import is_accumulator
 from lamp.training.own_code import digests_of
+from lamp.training.own_state import of_data
 from lamp.training.training_state import schedule_state
 
 # Entries that change during training. When resuming, they may equal either their first or their last value.
 MOVING = ("hyperparameters", "schedule", "seed")
 
 CODE = "code"  # the entry with the digests of the user's code
+KEPT = "callbacks"  # the entry with the attributes of callbacks without a state, which are not compared
 
 LARGEST = 2**53  # numbers beyond this are not restored
 
@@ -68,7 +70,9 @@ def fingerprint_of(
         "data": _about(batches),
         "validation data": None if validation is None else _about(validation),
     }
-    moving = changing_fingerprint(training, None if drawn else batches, validation, tensors=True)
+    moving = changing_fingerprint(training, batches, validation, first=True)
+    if drawn:
+        moving["seed"] = _text(None)
     return _plain(fingerprint) | moving | {CODE: digests_of(_with_code(training, batches, validation))}
 
 
@@ -82,16 +86,17 @@ def _with_code(training: Training, *data: Iterable[Any] | None) -> Iterator[obje
 
 
 def changing_fingerprint(
-    training: Training, batches: Iterable[Any] | None, validation: Iterable[Any] | None, *, tensors: bool = False
+    training: Training, batches: Iterable[Any], validation: Iterable[Any] | None, *, first: bool = False
 ) -> Fingerprint:
     """The entries that may change during training, as they are now.
 
-    tensors  whether to include the tensors among the data's attributes
+    first  whether the training begins; then the tensors among the data's attributes are included
     """
     state = schedule_state(training)
     seed = batches.seed if isinstance(batches, DataLoader) and batches.shuffle else None
     moving = {**of_schedule(training, state), "seed": _text(seed)}
-    return _plain({**moving, "attributes": _attributes(training, batches, validation, tensors)})
+    kept = {key: value for path, each in _stateless(training) for key, value in attributes_of(each, f"{path}.").items()}
+    return _plain({**moving, "attributes": _attributes(training, batches, validation, first), KEPT: kept})
 
 
 def of_schedule(training: Training, state: Mapping[str, Any]) -> Fingerprint:
@@ -102,7 +107,7 @@ def of_schedule(training: Training, state: Mapping[str, Any]) -> Fingerprint:
 
 
 def _attributes(
-    training: Training, batches: Iterable[Any] | None, validation: Iterable[Any] | None, tensors: bool
+    training: Training, batches: Iterable[Any], validation: Iterable[Any] | None, first: bool
 ) -> dict[str, Any]:
     """The plain attributes of all objects of the training, by path, such as "network.0.p"."""
     found: dict[str, Any] = {}
@@ -112,7 +117,9 @@ def _attributes(
     criterion = training.criterion.state_dict()
     found |= {f"loss.{name}": digest_of_tensor(tensor) for name, tensor in criterion.items()}
     for name, data in (("data", batches), ("validation data", validation)):
-        found |= attributes_of(_source(data), f"{name}.", _is_content if tensors else _is_number)
+        if data is not None:
+            found |= {path: as_json(number) for path, number in of_data(data, name).numbers.items()}
+            found |= attributes_of(_source(data), f"{name}.", _is_content if first else _is_number)
     return found
 
 
@@ -151,12 +158,24 @@ def _things(training: Training) -> Iterator[tuple[str, object]]:
             yield f"metric {name}", reset_copy(name, metric)  # without batches from elsewhere
         elif not isinstance(metric, type(as_json)):  # a callable object, not a function
             yield f"metric {name}", metric
+    yield from ((path, callback) for path, callback in _callbacks(training) if _has_state(callback))
+
+
+def _stateless(training: Training) -> Iterator[tuple[str, Callback]]:
+    """The callbacks of which a checkpoint keeps nothing, with their paths. They may be others when it is resumed."""
+    yield from ((path, callback) for path, callback in _callbacks(training) if not _has_state(callback))
+
+
+def _has_state(callback: Callback) -> bool:
+    return type(callback).state_dict is not Callback.state_dict
+
+
+def _callbacks(training: Training) -> Iterator[tuple[str, Callback]]:
     seen: Counter[str] = Counter()
     for callback in training.callbacks:
-        if type(callback).state_dict is not Callback.state_dict:  # else it has no state that affects the training
-            kind = type(callback).__name__
-            seen[kind] += 1
-            yield kind if seen[kind] == 1 else f"{kind} {seen[kind]}", callback
+        kind = type(callback).__name__
+        seen[kind] += 1
+        yield kind if seen[kind] == 1 else f"{kind} {seen[kind]}", callback
 
 
 def _plain(fingerprint: Fingerprint) -> Fingerprint:
@@ -172,7 +191,7 @@ def compare(saved: Mapping[str, Any], moved: Mapping[str, Any], now: Fingerprint
     now    the fingerprint of the present training
     """
     for name, mark in now.items():
-        if name in ("attributes", CODE) or mark == saved.get(name):
+        if name in ("attributes", CODE, KEPT) or mark == saved.get(name):
             continue
         if name in MOVING and mark in (moved.get(name), None, "null"):
             continue
@@ -195,32 +214,53 @@ def _of_another(path: object, name: str, before: Any, after: Any) -> CheckpointE
 
 
 def restore_attributes(training: Training, saved: Mapping[str, Any], moved: Mapping[str, Any]) -> None:
-    """Restore what had changed during the saved training: numbers of modules and loss, and which parameters train.
+    """Restore what had changed during the saved training: numbers of modules, loss, optimizer and metrics, and which
+    parameters train.
 
-    Warns of plain tensors that had changed; those that a module did not have at the beginning are taken for caches.
+    Warns of everything else that had changed, which begins again as it was made. What a thing did not have at the
+    beginning, or was None, is taken for a cache.
     """
     before, after = saved.get("attributes", {}), moved.get("attributes", {})
-    lost: list[str] = []
     for path, parameter in _parameters(training):
         key = path + REQUIRES_GRAD
         if isinstance(after.get(key), bool) and after[key] != before.get(key):
             parameter.freeze(not after[key])
-    for path, module in _things(training):
-        if isinstance(module, Module):
-            for name, value in list(vars(module).items()):
-                key = f"{path}.{name}"
-                has_moved = key in before and key in after and before[key] != after[key]
-                fits = _is_number(value) and type(value) is type(after.get(key)) and abs(after[key]) <= LARGEST
-                if has_moved and fits:
-                    setattr(module, name, after[key])
-                elif has_moved and isinstance(value, Tensor) and as_json(value) != after[key]:
-                    lost.append(key)
+    lost: list[str] = []
+    for path, thing in _things(training):
+        if isinstance(thing, Callback) or is_accumulator(thing):  # their states are restored elsewhere
+            continue
+        for name, value in _moved(path, thing, before, after):
+            number = after[f"{path}.{name}"]
+            if _is_number(value) and type(value) is type(number) and abs(number) <= LARGEST:
+                if isinstance(thing, Module):
+                    setattr(thing, name, number)
+                else:
+                    vars(thing)[name] = number
+            elif not callable(value) and as_json(value) != number:
+                lost.append(f"{path}.{name}")
     if lost:
         warn_of(
-            f"{', '.join(lost)} had changed in the training that is resumed, and plain tensors are not saved, so it "
-            "begins again as it was made. Fix: lamp.Buffer(tensor), or get_extra_state and set_extra_state",
+            f"{', '.join(lost)} had changed in the training that is resumed. A checkpoint has the numbers among such "
+            "attributes, and neither plain tensors nor lists, so it begins again as it was made. Fix: "
+            "lamp.Buffer(tensor), or get_extra_state and set_extra_state",
             CheckpointWarning,
         )
+    held = saved.get(KEPT, {}), moved.get(KEPT, {})
+    gone = [f"{path}.{name}" for path, each in _stateless(training) for name, _ in _moved(path, each, *held)]
+    if gone:
+        warn_of(
+            f"{', '.join(gone)} had changed in the training that is resumed. A checkpoint has of a callback what its "
+            "state_dict returns, so it begins again as it was made. Fix: state_dict() and load_state_dict(state)",
+            CheckpointWarning,
+        )
+
+
+def _moved(path: str, thing: object, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The names and present values of the attributes of a thing that had changed during the saved training."""
+    for name, value in list(vars(thing).items()):
+        old, new = before.get(f"{path}.{name}"), after.get(f"{path}.{name}")
+        if old is not None and new is not None and old != new and as_json(value) != new:
+            yield name, value
 
 
 def _where_they_differ(saved: Any, now: Any) -> tuple[str, str]:

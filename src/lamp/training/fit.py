@@ -126,7 +126,8 @@ def fit(
     Ctrl-C ends the training after the current batch, and the history of the finished epochs is returned. With a
     checkpoint folder, the training is saved first; SIGTERM does the same and then ends the program. A second signal
     ends it at once. A resumed training ends with the same bits as one that never stopped (with the same engine, number
-    of threads and kind of processor).
+    of threads and kind of processor). Generators and numbers in your own data sets, modules and callbacks with a
+    `state_dict` go on as well; a CheckpointWarning names what else had changed in them, and begins again.
 
     An epoch's loss is the criterion's over all rows, whatever its mean divides by. A TrainingWarning tells of a last
     layer that does not fit the loss, such as Softmax before CrossEntropyLoss, and of parameters that the optimizer

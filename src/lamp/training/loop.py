@@ -85,6 +85,7 @@ class Loop:
             if saved is not None:
                 training_state.set_callback_states(training.callbacks, saved.state["callbacks"], saved.path)
                 training_state.set_random_state(saved.state["random"])
+                self.active.restore_own(training, saved.state)
             if self.checkpointer is not None:
                 self.checkpointer.begin(history)
             self._take_over_changes(shown=True)
@@ -372,17 +373,20 @@ class Loop:
             "modules": training_state.extra_states(training.model),
             "optimizer": training_state.optimizer_state(training.optimizer),
             "schedule": training_state.schedule_state(training),
+            "clipping": training_state.clipping_state(training),
             "crew": self.active.state_dict(by_engine["under_way"] is not None),
             "last_good": self.engine.last_good.state_dict(),
             "by_engine": by_engine,
             "callbacks": training_state.callback_states(training.callbacks),
             "random": training_state.random_state(),
+            "generators": self.active.generators(training),
         }
 
     def _load_state_dict(self, saved: Saved) -> None:
         """Restore a checkpoint, except the states of the engine, the callbacks and the generators."""
         state, training = saved.state, self.training
         training.epoch, training.step, training.ending = state["epoch"], state["step"], state["ending"]
+        training_state.set_clipping_state(training, state.get("clipping"))
         self.history.load_state_dict(state["history"])
         training.model.load_state_dict(saved.weights)
         training_state.set_extra_states(training.model, state["modules"])

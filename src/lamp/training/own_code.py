@@ -16,7 +16,7 @@ from typing import Any
 
 from lamp.attributes import SHORT
 from lamp.errors import CheckpointWarning, warn_of
-from lamp.overrides import is_installed, names_in, users_function
+from lamp.overrides import is_installed, users_function, variables_of
 
 PYTHON = "python"  # the entry with the version, since each version has instructions of its own
 PLAIN = (int, float, complex, str, bytes, type(None))
@@ -26,7 +26,7 @@ MOST_LISTED = 100  # items of a list in which functions are looked for
 
 def digests_of(things: Iterable[object]) -> dict[str, str]:
     """The digest of every function of the user's among these objects and their methods, by its name."""
-    functions = dict.fromkeys(function for thing in things for function in _functions_of(thing))
+    functions = dict.fromkeys(function for thing in things for function in functions_of(thing))
     found, seen = {PYTHON: f"{sys.version_info.major}.{sys.version_info.minor}"}, Counter[str]()
     for function in functions:
         name = function.__qualname__.replace("<locals>.", "")
@@ -52,10 +52,10 @@ def tell_of_changes(saved: Any, now: Mapping[str, str], path: object) -> None:
         )
 
 
-def _functions_of(thing: Any) -> Iterator[FunctionType]:
+def functions_of(thing: Any) -> Iterator[FunctionType]:
     """The user's functions in an object: itself, its methods, and functions among its attributes."""
     if isinstance(thing, partial):
-        yield from _functions_of(thing.func)
+        yield from functions_of(thing.func)
     elif isinstance(thing, FunctionType | MethodType):
         if (function := users_function(thing)) is not None:
             yield function
@@ -72,14 +72,13 @@ def _among(values: Iterable[Any]) -> Iterator[FunctionType]:
     for each in values:
         function = each.__func__ if isinstance(each, staticmethod | classmethod) else each
         if isinstance(function, FunctionType | MethodType | partial):
-            yield from _functions_of(function)
+            yield from functions_of(function)
 
 
 def _described(function: FunctionType) -> list[Any]:
     """What a digest is made of."""
-    code, named = function.__code__, function.__globals__
-    constants = [(name, named[name]) for name in sorted(names_in(code)) if name.isupper() and name in named]
-    return [_of_code(code), *map(_if_plain, (function.__defaults__, function.__kwdefaults__, constants))]
+    constants = [(name, value) for name, value in variables_of(function).items() if name.isupper()]
+    return [_of_code(function.__code__), *map(_if_plain, (function.__defaults__, function.__kwdefaults__, constants))]
 
 
 def _of_code(code: CodeType) -> list[Any]:

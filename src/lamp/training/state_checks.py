@@ -17,6 +17,7 @@ from torch import Tensor
 from lamp.data import DataLoader
 from lamp.errors import CheckpointError
 from lamp.optim import LRScheduler
+from lamp.overrides import is_lamps
 from lamp.saving.schema import check
 from lamp.saving.seal import DamagedError, restoring
 from lamp.state import ModelState
@@ -25,6 +26,7 @@ from lamp.training.checkpoint_schema import CompiledUnderWay, EagerUnderWay
 from lamp.training.checkpoints import Saved
 from lamp.training.epoch_metrics import EpochMetrics
 from lamp.training.fingerprint import of_schedule
+from lamp.training.own_state import of_data
 from lamp.training.training_state import extra_states, random_state, schedule_state, set_random_state
 
 
@@ -65,6 +67,15 @@ def _check_replicas(saved: Saved, training: Training) -> None:
 def _check_schedule(saved: Saved, training: Training) -> None:
     """Check that hyperparameters and the schedule's state fit the optimizer, the schedule and the fingerprint."""
     state, groups, path = saved.state, training.optimizer.param_groups, saved.path
+    then = state["moved"].get("hyperparameters")
+    if isinstance(then, list) and then and isinstance(then[0], list) and len(then[0]) != len(groups):
+        raise CheckpointError(
+            f"{path} was saved after the training had changed the optimizer's groups of parameters",
+            expected=f"{len(groups)} groups, as the optimizer has now",
+            got=f"{len(then[0])} groups",
+            fix="resume from an earlier checkpoint; or build network and optimizer as they had become, lamp.load the "
+            "weights and start a new training",
+        )
     for key, given in (("optimizer", state["optimizer"]["param_groups"]), ("schedule", state["schedule"]["groups"])):
         _expect(len(given) == len(groups), saved, f"{key}.groups", len(groups), len(given))
         for k, (group, each) in enumerate(zip(groups, given, strict=True)):
@@ -135,7 +146,7 @@ def _check_epoch_under_way(saved: Saved, training: Training, batches: Iterable[A
         if is_eager:
             with restoring(saved.path, "the metrics"):
                 EpochMetrics(training.metrics, now).load_state_dict(head["metrics"], torch.device("cpu"))
-    if isinstance(batches, DataLoader):
+    if isinstance(batches, DataLoader) and all(is_lamps(type(callback)) for callback in training.callbacks):
         steps = state["epoch"] * len(batches) + done
         _expect(state["step"] == steps and done <= len(batches), saved, "step", steps, state["step"])
 
@@ -146,12 +157,13 @@ def _check_generators(saved: Saved, batches: Iterable[Any]) -> None:
     own, given = batches.seed if isinstance(batches, DataLoader) else None, state["crew"]["data"].get("seed")
     fits = own is None or given is None or np.shape(own) == np.shape(given)
     _expect(fits, saved, "crew.data.seed", f"seeds such as {own}"[:80], given)
-    now = random_state()
+    held, now = of_data(batches), random_state()
+    before = held.state_dict()
     begin = (state["by_engine"]["under_way"] or {}).get("begin") or {"random": now, "data": {}}
     with restoring(saved.path, "the generators"):
-        for data in (state["crew"]["data"], state["crew"]["validation"], begin["data"]):
-            if "generator" in data:
-                torch.Generator().set_state(data["generator"])
+        for data in (state["crew"]["data"], begin["data"]):
+            held.load_state_dict(data)
+        held.load_state_dict(before)
         for each in (state["random"], begin["random"]):
             set_random_state(each)
     set_random_state(now)

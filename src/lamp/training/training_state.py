@@ -15,8 +15,12 @@ from lamp.errors import CheckpointError
 from lamp.module import Module
 from lamp.optim import Optimizer
 from lamp.saving.seal import restoring
+from lamp.training.arguments import as_limit
 from lamp.training.callback import Callback, Training
+from lamp.training.own_state import of_data
 
+SETTINGS = ("batch_size", "shuffle", "drop_last")  # of a loader, which a callback may change
+LIMITS = ("clip_norm", "clip_value")  # of gradients
 State = dict[str, Any]
 
 
@@ -45,36 +49,26 @@ def set_random_state(state: State) -> None:
 # ---- data ------------------------------------------------------------------------------------------------------------
 def data_state(batches: Iterable[Any] | None, begun: bool = False) -> State:
     """The state that determines the next batches. `begun` says that an epoch is under way, and will be repeated."""
+    state = {} if batches is None else of_data(batches).state_dict()
     if isinstance(batches, DataLoader):
-        state = batches.state_dict()
-        return {**state, "epoch": state["epoch"] - 1} if begun else state
-    return {name: generator.get_state() for name, generator in _generators_of(batches).items()}
+        state |= batches.state_dict() | {name: getattr(batches, name) for name in SETTINGS}
+        state["epoch"] -= begun
+    return state
 
 
-def set_data_state(batches: Iterable[Any] | None, state: State) -> None:
-    """Restore what `data_state` returned."""
+def set_position(batches: Iterable[Any] | None, state: State) -> None:
+    """Restore the seed, the epoch and the settings of a loader of lamp's in what `data_state` returned."""
     if isinstance(batches, DataLoader):
         batches.load_state_dict(state)
-    else:
-        for name, generator in _generators_of(batches).items():
-            if name in state:
-                generator.set_state(state[name])
-
-
-def _generators_of(batches: Any) -> dict[str, torch.Generator]:
-    """The generators that torch's DataLoader and its samplers draw from, by name."""
-    sampler = getattr(batches, "sampler", None)
-    of_batches = getattr(getattr(batches, "batch_sampler", None), "sampler", None)
-    each = {"generator": batches, "of_sampler": sampler, "of_batch_sampler": of_batches}
-    found = {name: getattr(thing, "generator", None) for name, thing in each.items()}
-    return {name: generator for name, generator in found.items() if isinstance(generator, torch.Generator)}
+        for name in SETTINGS:
+            setattr(batches, name, state.get(name, getattr(batches, name)))
 
 
 def begin_of_epoch(batches: Iterable[Any]) -> State | None:
     """The generators' states that are needed to repeat an epoch's batches; None if the epoch's number is enough."""
     if isinstance(batches, DataLoader) and batches.tensors is not None:
         return None
-    return {"random": random_state(), "data": {} if isinstance(batches, DataLoader) else data_state(batches)}
+    return {"random": random_state(), "data": of_data(batches).state_dict()}
 
 
 def batches_from(batches: Iterable[Any], done: int, begin: State | None) -> Iterator[Any]:
@@ -85,7 +79,7 @@ def batches_from(batches: Iterable[Any], done: int, begin: State | None) -> Iter
     now = random_state()
     if begin is not None:
         set_random_state(begin["random"])
-        set_data_state(None if isinstance(batches, DataLoader) else batches, begin["data"])
+        of_data(batches).load_state_dict(begin["data"])
     left = iter(batches)
     for k in range(done):
         if next(left, None) is None:
@@ -140,6 +134,17 @@ def set_schedule_state(training: Training, state: Mapping[str, Any]) -> None:
 
 def _state_of(scheduler: Any) -> State:
     return {} if scheduler is None else scheduler.state_dict()
+
+
+def clipping_state(training: Training) -> list[Any]:
+    """The limits of gradients, which a callback may change."""
+    return [getattr(training, name) for name in LIMITS]
+
+
+def set_clipping_state(training: Training, state: Sequence[Any] | None) -> None:
+    """Restore what `clipping_state` returned; None leaves the limits as they are."""
+    for name, limit in zip(LIMITS, state or (), strict=False):
+        setattr(training, name, as_limit(name, limit, training.model.replicas))
 
 
 def callback_states(callbacks: Sequence[Callback]) -> list[State]:
