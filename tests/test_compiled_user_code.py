@@ -1,6 +1,8 @@
 """What a user's formulas read besides their arguments holds in compiled code as in the eager engine, or is refused."""
 
+import os
 import random
+from collections import deque
 from typing import ClassVar
 
 import numpy as np
@@ -77,6 +79,59 @@ def of_closure():
     return OfClosure()
 
 
+class Held:
+    def __init__(self, **held):
+        vars(self).update(held)
+
+
+class Slots:
+    __slots__ = ("number",)
+    number: float
+
+
+def of_attribute(held, read):
+    """A loss whose formulas read something that one of its attributes holds."""
+
+    class OfAttribute(lamp.Loss):
+        def __init__(self):
+            self.held = held
+
+        @property
+        def factor(self):
+            return read(self.held)
+
+        def value(self, output, target):
+            return (output - target).square() * read(self.held)
+
+        def derivative(self, output, target):
+            return (output - target) * (2.0 * self.factor)
+
+    return OfAttribute()
+
+
+def of_slots():
+    held = Slots()
+    held.number = 1.0
+    return of_attribute(held, lambda held: held.number)
+
+
+class ByTrace(lamp.Container):
+    """What it does depends on a global variable, which its trace reads too."""
+
+    def __init__(self):
+        self.inner = lamp.Tanh()
+
+    def forward(self, x):
+        self.remember(ELSEWHERE["factor"] > 0.3)
+        return self.inner(x) if ELSEWHERE["factor"] > 0.3 else x
+
+    def backward(self, dy):
+        return self.inner.backward(dy) if self.recall() else dy
+
+    def trace(self, tracer, x):
+        return tracer(self.inner, x) if ELSEWHERE["factor"] > 0.3 else x
+
+
 class Rule(lamp.Optimizer):
     def __init__(self, params):
         super().__init__(params, {"lr": 0.1})
@@ -138,12 +193,31 @@ CHANGES = {
     "a class attribute": (OfClass, lamp.SGD, lambda training: halve(OfClass, "factor")),
     "a callable object": (OfCallable, lamp.SGD, lambda training: halve(training.criterion.factor, "number")),
     "a closure": (of_closure, lamp.SGD, lambda training: training.criterion.halve()),
+    "an object four deep": (
+        lambda: of_attribute(Held(a=Held(b=Held(c=Held(number=1.0)))), lambda held: held.a.b.c.number),
+        lamp.SGD,
+        lambda training: halve(training.criterion.held.a.b.c, "number"),
+    ),
+    "slots": (of_slots, lamp.SGD, lambda training: halve(training.criterion.held, "number")),
+    "a deque": (
+        lambda: of_attribute(deque([1.0]), lambda held: held[-1]),
+        lamp.SGD,
+        lambda training: training.criterion.held.append(training.criterion.held[-1] * 0.5),
+    ),
     "a global of a rule": (lamp.MSELoss, Rule, elsewhere),
     "a class attribute of a rule": (lamp.MSELoss, RuleOfClass, lambda training: halve(RuleOfClass, "factor")),
     "steps in a set": (lamp.MSELoss, OfSet, lambda training: None),
     "steps by their type": (lamp.MSELoss, OfKind, lambda training: None),
     "steps in a dict": (lamp.MSELoss, OfTable, lambda training: None),
 }
+
+
+def test_what_a_trace_reads_elsewhere_holds():
+    histories = {}
+    for engine in ("eager", "compiled"):
+        ELSEWHERE["factor"] = 1.0
+        histories[engine] = trained(lamp.MSELoss(), lamp.SGD, engine, [Halves(elsewhere)], [ByTrace()])
+    torch.testing.assert_close(histories["compiled"]["loss"], histories["eager"]["loss"], rtol=1e-9, atol=0.0)
 
 
 def trained(criterion, kind, engine, callbacks=(), layers=(), validation=None):
@@ -281,6 +355,7 @@ REFUSED = {
     "the mode": ({"layers": [OfMode]}, r"the sigma of OfMode asks for self\.training"),
     "a parameter": ({"layers": [OfParameter]}, "the sigma of OfParameter reads weights"),
     "the type": ({"layers": [OfType]}, "the sigma of OfType asks for the type"),
+    "the environment": ({"criterion": lambda: OfEnvironment()}, "the value of OfEnvironment uses environ"),
     "weights in a loss": ({"criterion": Penalised}, "the value of Penalised reads weights"),
     "a counter of a loss": ({"criterion": CountingLoss}, "the value of CountingLoss changes something at each call"),
     "a counter of a rule": ({"kind": CountingRule}, "the coefficients of CountingRule changes? something"),
@@ -305,6 +380,14 @@ def test_formulas_that_give_something_else_at_each_call_are_left_to_the_eager_en
     assert auto.engine == "eager"
     for column in ("loss", "validation_loss"):
         assert torch.equal(eager[column], auto[column])
+
+
+class OfEnvironment(lamp.Loss):
+    def value(self, output, target):
+        return (output - target).square() * float(os.environ.get("FACTOR", "1"))
+
+    def derivative(self, output, target):
+        return (output - target) * (2.0 * float(os.environ.get("FACTOR", "1")))
 
 
 class Doubling(lamp.AvgPool1d):
@@ -340,3 +423,52 @@ def test_methods_of_a_subclass_that_lamps_forward_calls_are_not_ignored(layers, 
     assert caught.match(why)
     eager, auto = (trained(lamp.MSELoss(), lamp.SGD, engine, layers=layers()) for engine in ("eager", "auto"))
     assert torch.equal(eager["loss"], auto["loss"])
+
+
+class Sum(lamp.Container):
+    """The sum of two layers, by methods of its own."""
+
+    def __init__(self):
+        self.a, self.b = lamp.Tanh(), lamp.Sigmoid()
+
+    def combined(self, u, v):
+        return u + v
+
+    def apart(self, dy):
+        return dy, dy
+
+    def forward(self, x):
+        return self.combined(self.a(x), self.b(x))
+
+    def backward(self, dy):
+        of_a, of_b = self.apart(dy)
+        return self.a.backward(of_a) + self.b.backward(of_b)
+
+    def trace(self, tracer, x):
+        return tracer.add(self, tracer(self.a, x), tracer(self.b, x))
+
+
+class Difference(Sum):
+    """Overrides what forward and backward call, and not the trace."""
+
+    def combined(self, u, v):
+        return u - v
+
+    def apart(self, dy):
+        return dy, -dy
+
+
+def set_on_it():
+    layer = Sum()
+    layer.combined, layer.apart = lambda u, v: u - v, lambda dy: (dy, -dy)
+    return layer
+
+
+@pytest.mark.parametrize("make", [Difference, set_on_it])
+def test_a_trace_does_not_stand_for_methods_that_were_overridden(make):
+    with pytest.raises(ArgumentError, match="apart, which its trace does not know"):
+        trained(lamp.MSELoss(), lamp.SGD, "compiled", layers=[make()])
+    eager, auto = (trained(lamp.MSELoss(), lamp.SGD, engine, layers=[make()]) for engine in ("eager", "auto"))
+    assert auto.engine == "eager"
+    assert torch.equal(eager["loss"], auto["loss"])
+    assert trained(lamp.MSELoss(), lamp.SGD, "compiled", layers=[Sum()]).engine == "compiled"

@@ -189,3 +189,23 @@ def test_a_network_given_twice():
     model = mlp(4)
     with pytest.raises(ArgumentError, match="given twice"):
         trained([model, mlp(3), model])
+
+
+@pytest.mark.parametrize("seed", [None, 7, [7, 8, 9, 10]])
+def test_a_share_is_held_out_once_for_all(seed):
+    """Networks that train in different groups hold out the same samples: those of the first seed, or of 0."""
+    inputs = torch.arange(20.0).view(20, 1)
+    targets = torch.zeros(20, 1)
+    made = [lamp.Sequential(lamp.Linear(1, 1)), lamp.Sequential(lamp.Linear(1, 1), lamp.Tanh(), lamp.Linear(1, 1))]
+    networks = [copy.deepcopy(network) for network in (*made, *made)]
+    histories = lamp.fit_each(
+        networks, lamp.MSELoss(), lambda p: lamp.SGD(p, lr=1e-12), (inputs, targets),
+        epochs=1, validation=0.25, seed=seed, progress=False, batch_size=4,
+    )  # fmt: skip
+    first = 0 if seed is None else 7
+    for network, history in zip(networks, histories, strict=True):
+        alone = lamp.fit(
+            network, lamp.MSELoss(), lamp.SGD(network.parameters(), lr=1e-12), (inputs, targets),
+            epochs=1, validation=0.25, seed=first, progress=False, batch_size=4,
+        )  # fmt: skip
+        torch.testing.assert_close(history["validation_loss"], alone["validation_loss"])

@@ -1,6 +1,7 @@
 """Attributes and methods set on modules: replicas share them, and networks that differ in one do not stack."""
 
-from types import MethodType
+from collections import deque
+from types import MappingProxyType, MethodType, SimpleNamespace
 
 import pytest
 import torch
@@ -82,12 +83,42 @@ class Options:
         self.number = number
 
 
+class Slots:
+    __slots__ = ("number",)
+
+    def __init__(self, number):
+        self.number = number
+
+
+def in_a_ring(number):
+    """An object that refers to itself."""
+    ring = SimpleNamespace()
+    ring.parts = [ring, Options(number)]
+    return ring
+
+
+HOLDERS = {
+    "an object": Options,
+    "three objects deep": lambda number: Options(Options(SimpleNamespace(number=number))),
+    "a dict of objects": lambda number: {"a": Options(number)},
+    "deep lists": lambda number: [[[[[[[number]]]]]]],
+    "a deque": lambda number: deque([1, number]),
+    "slots": Slots,
+    "a ring": in_a_ring,
+    "a mapping": lambda number: MappingProxyType({"a": {"b": number}}),
+}
 PAIRS = {
     "a number": (lambda: scaled(2.0), lambda: scaled(3.0)),
     "a tensor": (lambda: scaled(torch.ones(5).double()), lambda: scaled(torch.full((5,), 2.0).double())),
     "a list": (lambda: scaled([1.0]), lambda: scaled([2.0])),
     "a private name": (lambda: with_attribute("_mode", 1), lambda: with_attribute("_mode", 2)),
-    "an object": (lambda: with_attribute("options", Options(1)), lambda: with_attribute("options", Options(2))),
+    **{
+        name: (
+            lambda make=make: with_attribute("options", make(1)),
+            lambda make=make: with_attribute("options", make(2)),
+        )
+        for name, make in HOLDERS.items()
+    },
     "one lacks it": (lambda: with_attribute("mode", 1), lambda: scaled(2.0)),
     "a lambda": (lambda: with_attribute("f", lambda x: x + 1), lambda: with_attribute("f", lambda x: x + 2)),
     "a class of the same name": (lambda: scaled(2.0), another_class),

@@ -10,8 +10,12 @@ import hashlib
 import inspect
 import json
 import math
-from collections.abc import Callable, Iterator
+from argparse import Namespace
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,13 +23,12 @@ import torch
 from torch import Tensor
 
 from lamp.module import Module
-from lamp.overrides import is_installed, names_of_lamp
+from lamp.overrides import fields_of, is_users, names_of_lamp
 from lamp.parameter import Buffer, Parameter
 
 SKIPPED = ("training", "replicas", "units", "defaults", "param_groups")  # described elsewhere, or not options
 SHORT = 16  # digits of a digest that are kept
 LONGEST = 200  # characters; a longer text is replaced by its beginning and a digest
-DEEPEST = 5  # levels of containers that are described; what is deeper counts as an unknown object
 CHUNK_BYTES = 2**24  # how much of a tensor is copied at a time, if it must be copied
 
 
@@ -54,7 +57,7 @@ def attributes_of(thing: object, prefix: str, wanted: Callable[[Any], bool] = la
 
 def is_own(name: str, kind: type) -> bool:
     """Whether an attribute of this name is the user's: the class is, and no method of lamp's looks it up."""
-    return not is_installed(kind.__module__) and name not in names_of_lamp(kind)
+    return is_users(kind) and name not in names_of_lamp(kind)
 
 
 def name_of(thing: Any) -> str:
@@ -62,11 +65,11 @@ def name_of(thing: Any) -> str:
     return f"a {getattr(thing, '__qualname__', type(thing).__qualname__)}"
 
 
-def as_json(value: Any, depth: int = 0, of_function: Callable[[Any], str] = name_of) -> Any:
+def as_json(value: Any, around: tuple[Any, ...] = (), of_function: Callable[[Any], str] = name_of) -> Any:
     """The value as a JSON scalar. Tensors, containers and other objects become texts; different values differ in them.
 
-    depth        how many containers the value is inside
-    of_function  makes the text for functions and unknown objects
+    around       the containers and objects that the value is inside
+    of_function  makes the text for functions
     """
     if isinstance(value, np.generic):
         value = value.item()
@@ -77,25 +80,37 @@ def as_json(value: Any, depth: int = 0, of_function: Callable[[Any], str] = name
     if isinstance(value, str | bytes):
         return _shortened(value if isinstance(value, str) else repr(value))
     if isinstance(value, Buffer | Parameter):
-        return as_json(value.data, depth, of_function)
+        return as_json(value.data, around, of_function)
     if isinstance(value, Tensor):
         return digest_of_tensor(value)
     if isinstance(value, np.ndarray):
         digest = _digits(np.ascontiguousarray(value).tobytes()) if value.dtype != object else "?"
         return f"array {value.shape} {value.dtype} with the digest {digest}"
     if isinstance(value, partial):
-        return as_json([value.func, list(value.args), value.keywords], depth, of_function)
-    if isinstance(value, list | tuple | set | frozenset | dict) and depth < DEEPEST:
-        if isinstance(value, dict):
-            pairs = value.items()
-            items: Any = [[str(as_json(key, depth + 1)), as_json(item, depth + 1, of_function)] for key, item in pairs]
-        else:
-            items = [as_json(item, depth + 1, of_function) for item in value]
-            items = sorted(items, key=str) if isinstance(value, set | frozenset) else items
-        return _shortened(f"{type(value).__name__} {json.dumps(items)}")
+        return as_json([value.func, list(value.args), value.keywords], around, of_function)
     if isinstance(value, torch.dtype | torch.device):
         return str(value)
+    if any(value is each for each in around):
+        return f"number {[value is each for each in around].index(True)} of those around it"
+    within = (*around, value)
+    if isinstance(value, Mapping):
+        pairs = value.items()
+        items: Any = [[str(as_json(key, within)), as_json(item, within, of_function)] for key, item in pairs]
+        return _shortened(f"{type(value).__name__} {json.dumps(items)}")
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        items = [as_json(item, within, of_function) for item in value]
+        items = sorted(items, key=str) if isinstance(value, set | frozenset) else items
+        return _shortened(f"{type(value).__name__} {json.dumps(items)}")
+    if _is_record(value) and (fields := fields_of(value)):
+        held = {name: each for name, each in fields.items() if not isinstance(each, Module)}
+        return _shortened(f"{name_of(value)} {as_json(held, within, of_function)}")
     return of_function(value)
+
+
+def _is_record(value: Any) -> bool:
+    """Whether a value is an object whose attributes say what it is: a user's, but no generator."""
+    kind: Any = type(value)
+    return isinstance(value, SimpleNamespace | Namespace) or (is_users(kind) and not isinstance(value, Random))
 
 
 def _shortened(text: str) -> str:

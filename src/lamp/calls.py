@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from lamp.call_errors import in_order, is_of_the_call, misfit, shorten
-from lamp.in_place import changed_output, check_unchanged, note
+from lamp.in_place import changed_output, check_numbers, check_unchanged, note
 from lamp.loss_value import LossValue, tell_of_further
 from lamp.no_autograd import quick
 from lamp.parameter import FlatBuffer
@@ -155,6 +155,8 @@ def _alone(outputs: Any) -> Any:
 
 def _begin(root: Participant, inputs: tuple[Any, ...]) -> Pass:
     """A new pass of this root. It replaces the last one, which is freed unless an output still refers to it."""
+    if FlatBuffer.any_on_meta:
+        check_numbers(root, inputs)
     if running.evaluating:
         through = Pass(root, next(numbers))
         through.evaluating = True

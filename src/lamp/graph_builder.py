@@ -15,7 +15,7 @@ import torch
 from lamp.errors import LampError, NotTraceable, ShapeError
 from lamp.graph import ANYWHERE, NEEDED, Op, Shape, Value, sizes
 from lamp.module import Module
-from lamp.overrides import overridden
+from lamp.overrides import names_called, overridden, users_method
 from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe, path_of
 from lamp.trees import flat
@@ -49,9 +49,10 @@ class GraphBuilder:
             runs = METHODS if self.training else METHODS[:2]
             changed = overridden(module, only=runs)
             has_trace = type(module).trace is not Module.trace
-            if has_trace and changed is not None and not traces_itself(module, runs):
+            if has_trace and changed is not None and (later := not_in_trace(module, runs)) is not None:
+                own = changed if later in runs else f"{later}, which its trace does not know"
                 raise NotTraceable(
-                    f"it has its own {changed}: lamp cannot read what that does",
+                    f"it has its own {own}: lamp cannot read what that does",
                     expected="an unchanged module of lamp's, or a class with trace(tracer, *values) beside its forward",
                     got=describe(module),
                     fix="write trace(self, tracer, x); without a graph only the eager engine can train it",
@@ -268,8 +269,14 @@ def check_inputs(module: Module, values: tuple[Any, ...], options: Mapping[str, 
         ) from None
 
 
-def traces_itself(module: Module, runs: Sequence[str]) -> bool:
-    """Whether the class's `trace` was written with or after these methods, so that it describes them."""
+def not_in_trace(module: Module, runs: Sequence[str]) -> str | None:
+    """One of these methods, or of those that they call, that the class's `trace` does not describe.
+
+    That is one that was written later than `trace`, or set on the module; but not one that `trace` itself calls.
+    """
     bases = type(module).__mro__
-    trace_at, *runs_at = [next(k for k, base in enumerate(bases) if name in vars(base)) for name in ("trace", *runs)]
-    return trace_at <= min(runs_at) and not set(runs) & vars(module).keys()
+    helpers = names_called(module, runs) - names_called(module, ["trace"])
+    methods = (*runs, *sorted(name for name in helpers if users_method(module, name) is not None))
+    places = {name: next((k for k, base in enumerate(bases) if name in vars(base)), 0) for name in methods}
+    trace_at = next(k for k, base in enumerate(bases) if "trace" in vars(base))
+    return next((name for name in methods if places[name] < trace_at or name in vars(module)), None)

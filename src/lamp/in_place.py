@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lamp.devices import without_numbers
 from lamp.errors import BackwardError
 from lamp.parameter import FlatBuffer, Parameter, Part
 from lamp.paths import describe
@@ -81,6 +82,14 @@ def watched_of(root: Any) -> Watched:
         watched = Watched(parameter for module in root.modules() for _, parameter in module._members(Parameter))
         root.__dict__["_watched"] = watched  # bypasses the `__setattr__` of losses
     return watched
+
+
+def check_numbers(root: Any, inputs: tuple[Any, ...]) -> None:
+    """Raise DeviceError if the module's parameters have no numbers, and the first input has."""
+    if inputs and isinstance(inputs[0], Tensor) and not inputs[0].is_meta:
+        for module in root.modules():
+            if any(parameter.data.is_meta for _, parameter in module._members(Parameter)):
+                raise without_numbers(describe(module))
 
 
 def note(root: Any, through: Any, inputs: tuple[Any, ...], output: Any) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any, ClassVar
 
+from lamp.errors import ArgumentError
 from lamp.overrides import PASS_METHODS, SHORTCUTS, class_attribute, has_own_getattribute, is_lamps, unwrapped
 from lamp.signatures import Constructed
 
@@ -39,6 +40,16 @@ class ModuleMeta(Constructed):
             cls.__abstractmethods__ = frozenset()
         type.__setattr__(cls, "_as_written", {key: namespace[key] for key in WATCHED & namespace.keys()})
         cls._update_methods()
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if cls.__hash__ is None:
+            raise ArgumentError(
+                f"{cls.__name__} compares by its values, so lamp cannot tell two such modules apart",
+                expected="a class without an __eq__ of its own",
+                got="a class whose objects cannot be hashed, as by @dataclass",
+                fix="@dataclass(eq=False)",
+            )
+        return super().__call__(*args, **kwargs)
 
     def __setattr__(cls, name: str, value: Any) -> None:
         super().__setattr__(name, value)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from functools import lru_cache, reduce
 from operator import or_
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 PACKAGE = __name__.partition(".")[0]
@@ -47,6 +47,13 @@ def is_installed(module: object, file: str = "") -> bool:
     return (known and package != "__main__") or any(each in file for each in INSTALLED)
 
 
+@lru_cache(maxsize=1024)
+def is_users(kind: Any) -> bool:
+    """Whether a class is the user's."""
+    module = sys.modules.get(kind.__module__)
+    return not is_installed(kind.__module__, getattr(module, "__file__", None) or "")
+
+
 def users_function(function: Any) -> FunctionType | None:
     """The function of a function or a method as it was written, if it is the user's; else None."""
     function = getattr(function, "__func__", function)
@@ -59,6 +66,25 @@ def users_function(function: Any) -> FunctionType | None:
 def names_in(code: CodeType) -> set[str]:
     """The names that code looks up, in the functions in it too."""
     return {*code.co_names, *(name for each in code.co_consts if isinstance(each, CodeType) for name in names_in(each))}
+
+
+def users_method(thing: object, name: str) -> FunctionType | None:
+    """The user's function behind a method; None for one of lamp's, and for what is no function."""
+    own = getattr(thing, "__dict__", {})
+    method = own[name] if name in own else class_attribute(type(thing), name)
+    return users_function(method.fget if isinstance(method, property) else method)
+
+
+def names_called(owner: object, methods: Iterable[str]) -> set[str]:
+    """The names that a user's methods look up, and the methods of their owner that they call."""
+    found: set[str] = set()
+    waiting = [users_method(owner, name) for name in methods]
+    while waiting:
+        each = waiting.pop()
+        if each is not None and not (new := names_in(each.__code__)) <= found:
+            waiting += [users_method(owner, name) for name in new - found]
+            found |= new
+    return found
 
 
 def variables_of(function: FunctionType) -> dict[str, Any]:
@@ -119,6 +145,15 @@ def overridden(thing: object, allowed: Iterable[str] = (), only: Iterable[str] |
     return _overridden_in_class(kind, names, frozenset(allowed), tuple(map(current.get, names)))
 
 
+def fields_of(thing: Any) -> dict[str, Any]:
+    """The attributes of an object, those in `__slots__` included; none for a class, a function and a module."""
+    if isinstance(thing, type | FunctionType | MethodType | ModuleType):
+        return {}
+    listed = [vars(kind).get("__slots__", ()) for kind in type(thing).__mro__]
+    names = [name for slots in listed for name in ([slots] if isinstance(slots, str) else slots)]
+    return {name: getattr(thing, name) for name in names if hasattr(thing, name)} | getattr(thing, "__dict__", {})
+
+
 @lru_cache(maxsize=256)
 def _shadowing(kind: type) -> str | None:
     """A property that a user's subclass puts in the place of an attribute that lamp's class sets on its objects.
@@ -151,7 +186,7 @@ def _overridden_in_class(
 
 
 @lru_cache(maxsize=256)
-def names_of_lamp(kind: type) -> frozenset[str]:
+def names_of_lamp(kind: Any) -> frozenset[str]:
     """The names that the methods of lamp's classes among the bases of a class look up; attributes among them are
     lamp's."""
     every = [value for base in kind.__mro__ if is_lamps(base) for value in vars(base).values()]

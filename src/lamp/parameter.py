@@ -34,10 +34,9 @@ class FlatBuffer:
     """The values of several parameters in one tensor, `data`, and their gradients in another, `grad`.
 
     Both are (P,), or (K, P) for K replicas of a network, with one row per replica.
-
     A parameter belongs to exactly one buffer at a time. `version` goes up when parameters leave the buffer or are
     frozen or unfrozen: views of it that were taken before are then out of date. `changes` goes up with the version of
-    any buffer.
+    any buffer. `any_on_meta` says whether one was ever on the device "meta", without numbers.
 
     made        torch's count of in-place changes of `data` when it was new (see lamp.in_place)
     padded      whether it holds zeros for units that some replicas lack, as in a population of several sizes
@@ -46,6 +45,7 @@ class FlatBuffer:
     """
 
     changes: ClassVar[int] = 0
+    any_on_meta: ClassVar[bool] = False
     version: int = 0
     made: int = 0
     padded: bool = False
@@ -80,8 +80,8 @@ class FlatBuffer:
         return buffer
 
     def _store(self, data: Tensor, grad: Tensor | None) -> None:
-        self.data = data
-        self._grad = grad
+        self.data, self._grad = data, grad
+        FlatBuffer.any_on_meta |= data.is_meta
         self.made = 0 if data.is_inference() else data._version
 
     def part(self, start: int, stop: int) -> Tensor:

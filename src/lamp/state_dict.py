@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from lamp.errors import StateDictError
@@ -53,7 +54,24 @@ def compare(name: str, own: Mapping[str, Tensor], given: Mapping[str, Any], stri
                 got=tuple(value.shape),
                 fix=_fix_for(tuple(tensor.shape), tuple(value.shape)),
             )
+    _check_shared(own, given)
     return IncompatibleKeys(missing, unexpected)
+
+
+def _check_shared(own: Mapping[str, Tensor], given: Mapping[str, Any]) -> None:
+    """Raise StateDictError if a parameter that stands in several places would get different values for them."""
+    first: dict[tuple[int, torch.Size], str] = {}
+    for key, tensor in own.items():
+        if key not in given or not tensor.numel() or tensor.is_meta:
+            continue
+        other = first.setdefault((tensor.data_ptr(), tensor.shape), key)
+        if other != key and not torch.equal(given[other], given[key]):
+            raise StateDictError(
+                f"'{other}' and '{key}' are one parameter here, and two with different values in the state dict",
+                expected="equal values for both",
+                got="different ones",
+                fix="build a network in which they are apart, as in the one that was saved",
+            )
 
 
 def check_state_of(owner: object, state_dict: Any, *keys: str) -> None:

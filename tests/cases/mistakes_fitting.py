@@ -1,5 +1,7 @@
 """Mistakes with fit, losses, metrics, optimizers and schedules."""
 
+from dataclasses import dataclass
+
 import torch
 
 import lamp
@@ -27,6 +29,28 @@ def _fit(name, error, where, *words, **options):
 
 def _call(name, call, error, where, *words):
     return Mistake(name, call, error, where, words)
+
+
+def _zeroes(output, target):
+    target.zero_()
+    return 0.0
+
+
+@dataclass
+class _Scaled(lamp.Module):
+    factor: float
+
+    def forward(self, x):
+        return x * self.factor
+
+    def backward(self, dy):
+        return dy * self.factor
+
+
+def _into_one():
+    """Load two layers into a network that has one layer twice."""
+    layer = lamp.Linear(3, 3)
+    lamp.Sequential(layer, layer).load_state_dict(lamp.Sequential(lamp.Linear(3, 3), lamp.Linear(3, 3)).state_dict())
 
 
 def _put_into_a_population(module):
@@ -285,6 +309,33 @@ MISTAKES = [
         lamp.ShapeError,
         "accuracy",
     ),
+    _fit("a metric that writes to its target", lamp.ArgumentError, "_zeroes", "target.clone()", metrics=[_zeroes]),
+    _fit(
+        "accuracy of a regression",
+        lamp.LabelError,
+        "accuracy",
+        "lamp.metrics.R2()",
+        criterion=lamp.MSELoss(),
+        data=(X, X[:, :2]),
+        metrics=[lamp.accuracy],
+    ),
+    _call(
+        "a network without memory",
+        lambda: fit(model=network().to("meta")),
+        lamp.DeviceError,
+        "Linear",
+        "meta",
+    ),
+    _call("predict without memory", lambda: lamp.predict(network().to("meta"), X), lamp.DeviceError, "Linear", "meta"),
+    _call(
+        "more folds than samples",
+        lambda: lamp.cross_validate(network(), (X[:3], Y[:3]), criterion=lamp.CrossEntropyLoss(), epochs=1, folds=5),
+        lamp.ArgumentError,
+        "folds",
+        "folds=3",
+    ),
+    _call("a dataclass", lambda: _Scaled(2.0), lamp.ArgumentError, "_Scaled", "@dataclass(eq=False)"),
+    _call("a state dict of two layers for one", _into_one, lamp.StateDictError, "'0.weight'", "'1.weight'"),
     _call("a schedule of a model", lambda: lamp.StepLR(network(), 3), (ValueError, TypeError), "optimizer"),
     _call(
         "a step size of nothing",

@@ -6,7 +6,8 @@ part of the cache key that lets two different models share one kernel.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections import deque
+from collections.abc import Hashable, Iterator, Mapping
 from functools import cache
 from operator import attrgetter
 from typing import Any
@@ -23,12 +24,12 @@ from lamp.nn import Activation
 from lamp.nn.batch_norm import ChannelNorm
 from lamp.nn.dropout import RandomMask
 from lamp.optim import Optimizer
-from lamp.overrides import is_lamps, methods
+from lamp.overrides import fields_of, is_lamps, is_users, methods
 from lamp.parameter import Buffer, Parameter
 from lamp.replicas import Population
 
 PLAIN = (bool, int, float, complex, str, bytes)
-DEEPEST = 4  # levels of nested objects that are compared
+DEEPEST = 4  # levels of nested objects that are compared, if their classes are not the user's
 # Attributes that change from step to step, and caches of a module's own methods.
 PASSING = {
     "_through",
@@ -113,8 +114,11 @@ def _answers(module: Module) -> Iterator[Hashable]:
         yield frozen(module.dsigma(PROBE.clone(), y))
 
 
-def frozen(value: Any, depth: int = 0) -> Hashable:
-    """A hashable copy of a value, equal to a later one only if nothing in the value has changed."""
+def frozen(value: Any, around: tuple[Any, ...] = ()) -> Hashable:
+    """A hashable copy of a value, equal to a later one only if nothing in the value has changed.
+
+    around  the containers and objects that the value is inside
+    """
     if value is None or isinstance(value, PLAIN):
         return value if value == value else repr(value)  # NaN does not equal itself
     if isinstance(value, Tensor):
@@ -127,14 +131,16 @@ def frozen(value: Any, depth: int = 0) -> Hashable:
         return frozen(value.data)
     if isinstance(value, Module):
         return value  # its own attributes are in the key already
-    if depth > DEEPEST or isinstance(value, type) or callable(value):
+    if isinstance(value, type) or callable(value) or any(value is each for each in around):
         return id(value) if getattr(type(value), "__hash__", None) is None else value
-    if isinstance(value, list | tuple):
-        return type(value), tuple(frozen(each, depth + 1) for each in value)
-    if isinstance(value, dict):
-        return tuple((repr(key), frozen(each, depth + 1)) for key, each in value.items())
-    if hasattr(value, "__dict__"):
-        return type(value), id(value), frozen(vars(value), depth + 1)
+    within = (*around, value)
+    if isinstance(value, list | tuple | deque):
+        return type(value), tuple(frozen(each, within) for each in value)
+    if isinstance(value, Mapping):
+        return tuple((repr(key), frozen(each, within)) for key, each in value.items())
+    kind: Any = type(value)
+    if (len(around) <= DEEPEST or is_users(kind)) and (fields := fields_of(value)):
+        return type(value), id(value), frozen(fields, within)
     return repr(value)
 
 

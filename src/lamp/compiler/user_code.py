@@ -13,10 +13,29 @@ from typing import Any
 from lamp.compiler.not_compiled import NotCompiled
 from lamp.generators import generator_states, put_back, same_states
 from lamp.module import Module
-from lamp.overrides import class_attribute, is_installed, names_in, users_function, variables_of
+from lamp.overrides import (
+    class_attribute,
+    is_installed,
+    names_called,
+    names_in,
+    users_function,
+    users_method,
+    variables_of,
+)
 from lamp.parameter import Parameter
 
-FORMULAS = ("sigma", "dsigma", "prepare", "value", "derivative", "target_probability", "update", "coefficients")
+FORMULAS = (
+    "sigma",
+    "dsigma",
+    "prepare",
+    "value",
+    "derivative",
+    "target_probability",
+    "update",
+    "coefficients",
+    "trace",
+)
+OUTSIDE = {"environ", "getenv", "open"}  # of the process and the disk
 MODE, WEIGHTS = "training", "weights"
 # Attributes of every optimizer.
 OF_OPTIMIZER = {"defaults", "param_groups", "_steps", "_blocks", "_is_made", "_is_checked"}
@@ -27,7 +46,7 @@ def read_by(thing: object, freeze: Freeze, names: Iterable[str] = FORMULAS) -> t
     """What the user's formulas of a module or an optimizer read besides their arguments and plain attributes: globals,
     variables of closures, attributes of classes and of callable objects; as hashable values."""
     seen: dict[FunctionType, None] = {}
-    return tuple(value for name in names for value in _values(_function(thing, name), thing, freeze, seen))
+    return tuple(value for name in names for value in _values(users_method(thing, name), thing, freeze, seen))
 
 
 def own_attributes(thing: object) -> dict[str, Any]:
@@ -43,11 +62,13 @@ def call_purely(formula: Callable[..., Any], arguments: tuple[Any, ...], freeze:
     """
     owner, name = getattr(formula, "__self__", None), formula.__name__
     what = f"the {name} of {type(owner).__name__}"
-    names = _all_names(_function(owner, name), owner)
+    names = names_called(owner, [name])
     if MODE in names:
         raise NotCompiled(f"{what} asks for self.training, and code is written for one mode")
     if "isinstance" in names and name != "coefficients":  # which gets numbers of Python
         raise NotCompiled(f"{what} asks for the type of its numbers, which is another one in code")
+    if outside := sorted(OUTSIDE & names):
+        raise NotCompiled(f"{what} uses {outside[0]}, whose result may be another one at each call")
     if WEIGHTS in read_by(owner, lambda value: WEIGHTS if isinstance(value, Module | Parameter) else None, [name]):
         raise NotCompiled(f"{what} reads weights, which each step changes")
     attributes = {each: _copied(value) for each, value in own_attributes(owner).items()}
@@ -60,24 +81,6 @@ def call_purely(formula: Callable[..., Any], arguments: tuple[Any, ...], freeze:
         put_back(generators)
         raise NotCompiled(f"{what} draws random numbers at each call, and code would keep the first")
     return result
-
-
-def _function(thing: object, name: str) -> FunctionType | None:
-    """The user's function behind a method; None for one of lamp's, and for what is no function."""
-    method = getattr(thing, "__dict__", {}).get(name) or class_attribute(type(thing), name)
-    return users_function(method)
-
-
-def _all_names(function: FunctionType | None, owner: object) -> set[str]:
-    """The names that a function looks up, and the methods of its owner that it calls."""
-    found: set[str] = set()
-    waiting = [function]
-    while waiting:
-        each = waiting.pop()
-        if each is not None and not (new := names_in(each.__code__)) <= found:
-            waiting += [_function(owner, name) for name in new - found]
-            found |= new
-    return found
 
 
 def _values(
@@ -118,7 +121,7 @@ def _of_value(
     elif callable(value) and hasattr(value, "__dict__") and not isinstance(value, Module):
         if not is_installed(type(value).__module__):
             yield freeze(dict(vars(value)))
-            yield from _values(_function(value, "__call__"), value, freeze, seen)
+            yield from _values(users_method(value, "__call__"), value, freeze, seen)
     elif not held or isinstance(value, Module | Parameter):
         yield freeze(value)
 

@@ -146,15 +146,14 @@ _EMPTY = type((lambda x: lambda: x)(0).__closure__[0])()  # type: ignore[index] 
 
 
 def _code_of(thing: Any) -> str:
-    """A text for a function, equal for functions with the same code and values; for an object, with its attributes."""
+    """A text for a function, equal for functions with the same code and values."""
     if isinstance(thing, MethodType):
         return f"a method {_code_of(thing.__func__)}"
     if isinstance(thing, FunctionType):
         held = [*_closure_of(thing), *(thing.__defaults__ or ()), thing.__kwdefaults__]
         values = [str(id(each)) if callable(each) else str(as_json(each)) for each in held]
         return f"{thing.__module__} {_instructions(thing.__code__)} {values}"
-    within = {} if isinstance(thing, type) else getattr(thing, "__dict__", {})
-    return f"{name_of(thing)} {as_json(dict(within))}" if within else name_of(thing)
+    return name_of(thing)
 
 
 def _instructions(code: Any) -> str:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from lamp.data.batches import as_batches
 from lamp.errors import ArgumentError, NonFiniteError, NonFiniteWarning
 from lamp.losses import Loss
 from lamp.module import Module
@@ -17,7 +18,7 @@ from lamp.signatures import called
 from lamp.studies.grouping import together
 from lamp.studies.makers import optimizer_of, schedule_of
 from lamp.training import Callback, History, Training, fit
-from lamp.training.arguments import as_callbacks
+from lamp.training.arguments import as_callbacks, held_out, is_share
 from lamp.training.diagnosis import tell_of_failures
 from lamp.training.interrupt import Interruptible
 from lamp.training.metrics import Metrics
@@ -50,6 +51,8 @@ def fit_each(
 
     models     networks of any widths, depths and activations; each is trained as by `fit` alone
     optimizer  a class, or a function of the parameters, such as functools.partial(lamp.SGD, lr=0.1)
+    validation as in `fit`; a share, such as 0.2, holds out the same samples for all networks, which follow from the
+               first seed alone (from 0 without one)
     scheduler  a function of the optimizer, such as lambda optimizer: lamp.StepLR(optimizer, 30)
     callbacks  start again with each group of networks that train together
     seed       of the order of samples: an integer for one order that all share, which is fastest; a sequence with one
@@ -72,22 +75,25 @@ def fit_each(
     callbacks = as_callbacks(callbacks)
     histories = [_not_begun(engine) for _ in networks]
     failures: dict[int, NonFiniteError | None] = {}
-    done = 0
+    done, rows_used = 0, None
+    if is_share(validation):
+        data, rows_used, validation = held_out(data, validation, seed)
 
     def train(rows: list[int], report: Reporter) -> History:
         """Train the networks with these indices together."""
         group = stack([networks[k] for k in rows]) if len(rows) > 1 else networks[rows[0]]
         own_optimizer = optimizer_of(optimizer, group.parameters())
-        per_replica_seeds = seeds if isinstance(seeds, int) else [seeds[k] for k in rows]
+        own = seeds if isinstance(seeds, int) else [seeds[k] for k in rows] if len(rows) > 1 else seeds[rows[0]]
+        ways: dict[str, Any] = {"data": data, "batch_size": batch_size, "shuffle": shuffle, "seed": own}
+        if rows_used is not None:
+            ways = {"data": as_batches(**ways, epochs=epochs, indices=rows_used)}
         try:
             history = fit(
                 group,
                 criterion,
                 own_optimizer,
-                data,
+                **ways,
                 epochs=epochs,
-                batch_size=batch_size,
-                shuffle=shuffle,
                 validation=validation,
                 metrics=metrics,
                 scheduler=None if scheduler is None else schedule_of(scheduler, own_optimizer),
@@ -95,7 +101,6 @@ def fit_each(
                 clip_norm=clip_norm,
                 clip_value=clip_value,
                 callbacks=[*callbacks, _PartialProgress(report, done / len(networks), len(rows) / len(networks))],
-                seed=per_replica_seeds if isinstance(per_replica_seeds, int) or len(rows) > 1 else per_replica_seeds[0],
                 progress=False,
                 engine=engine,
             )

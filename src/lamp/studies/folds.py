@@ -82,7 +82,8 @@ def cross_validate(
     inputs, targets = _inputs_and_targets(data, model)
     n, folds, repeats = len(first_leaf(inputs)), natural(folds, "folds", least=2), natural(repeats, "repeats", least=1)
     if folds > n:
-        raise ArgumentError("there are more folds than samples", expected=f"from 2 to {n}", got=folds, fix="folds=5")
+        fix = f"folds={n}" if n > 1 else "pass more samples"
+        raise ArgumentError("there are more folds than samples", expected=f"from 2 to {n}", got=folds, fix=fix)
     seed, named = natural(seed, "seed"), by_name(metrics, criterion if isinstance(criterion, Loss) else None)
     held_out, training = _divide(n, folds, repeats, _classes(targets, stratify, folds), seed)
     widest = -(-n // folds)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import functools
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from numbers import Real
 from typing import Any
 
@@ -15,9 +16,24 @@ from torch import Tensor
 
 from lamp.axes import marked
 from lamp.errors import ArgumentError, CheckpointError
+from lamp.in_place import versions_of
 from lamp.training.measured import Measured
 from lamp.training.metrics import MetricLike, is_accumulator
 from lamp.trees import joined, mapped
+
+
+@contextmanager
+def _only_read(name: str, *trees: Any) -> Iterator[None]:
+    """A context in which a metric is called. Raises ArgumentError if it has written to outputs or targets."""
+    before = versions_of(trees)
+    yield
+    if versions_of(trees) != before:
+        raise ArgumentError(
+            f"the metric {name} changed its output or target in place; the target may be your data themselves",
+            expected="a metric that only reads them",
+            got="a tensor that was written to",
+            fix="work on a copy: target = target.clone()",
+        )
 
 
 class EpochMetrics:
@@ -47,13 +63,14 @@ class EpochMetrics:
             self._outputs.append(output)
             self._targets.append(target)
         for name, copies in self._accumulators.items():
-            if self.replicas is None:
-                copies[0].update(output, target)
-            elif takes_replicas(self.metrics[name]):
-                copies[0].update(self._marked(output), self._marked(target))
-            else:
-                for k, own in enumerate(copies):
-                    own.update(_row(output, k), _row(target, k))
+            with _only_read(name, output, target):
+                if self.replicas is None:
+                    copies[0].update(output, target)
+                elif takes_replicas(self.metrics[name]):
+                    copies[0].update(self._marked(output), self._marked(target))
+                else:
+                    for k, own in enumerate(copies):
+                        own.update(_row(output, k), _row(target, k))
 
     def _marked(self, tree: Any) -> Any:
         """The tensors (K, ...) of a tree, marked as per replica."""
@@ -79,10 +96,11 @@ class EpochMetrics:
         else:
             function: Callable[..., Any] = metric
             output, target = self._outputs[0], self._targets[0]
-            if not together:
-                found = [function(_row(output, k), _row(target, k)) for k in range(self.replicas or 1)]
-            else:
-                found = [function(self._marked(output), target)]
+            with _only_read(name, output, target):
+                if not together:
+                    found = [function(_row(output, k), _row(target, k)) for k in range(self.replicas or 1)]
+                else:
+                    found = [function(self._marked(output), target)]
         if not getattr(metric, "one_number", True):
             return torch.as_tensor(found[0]).cpu() if together else torch.stack([torch.as_tensor(v) for v in found])
         if self.replicas is None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from lamp.attributes import as_json, attributes_of, digest_of_tensor
+from lamp.attributes import as_json, attributes_of, digest_of_tensor, name_of
 from lamp.data import DataLoader, length_of
 from lamp.errors import CheckpointError, CheckpointWarning, warn_of
 from lamp.module import Module
@@ -66,7 +67,10 @@ def fingerprint_of(
         "optimizer": type(training.optimizer).__name__,
         "kind of schedule": [type(scheduler).__name__, training.schedule_per],
         "clipping": [_text(training.clip_norm), _text(training.clip_value)],
-        "metrics": [[name, as_json(metric)] for name, metric in training.metrics.items()],
+        "metrics": [
+            [name, as_json(metric) if isinstance(metric, partial) else name_of(metric)]
+            for name, metric in training.metrics.items()
+        ],
         "data": _about(batches),
         "validation data": None if validation is None else _about(validation),
     }
@@ -176,6 +180,11 @@ def _callbacks(training: Training) -> Iterator[tuple[str, Callback]]:
         kind = type(callback).__name__
         seen[kind] += 1
         yield kind if seen[kind] == 1 else f"{kind} {seen[kind]}", callback
+
+
+def _of_metric(metric: Any) -> Any:
+    """The name of a metric, and its arguments if it is a partial; an object's attributes are compared elsewhere."""
+    return as_json(metric) if isinstance(metric, partial) else name_of(metric)
 
 
 def _plain(fingerprint: Fingerprint) -> Fingerprint:
