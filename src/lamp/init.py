@@ -54,9 +54,10 @@ def initialisation(fill: Fill) -> Fill:
 
     @functools.wraps(fill)
     def checked(*args: Any, **kwargs: Any) -> Tensor:
-        if (wrong := explain_call(name, fill, args, kwargs)) is not None:
-            raise wrong
-        given = signature.bind(*args, **kwargs).arguments
+        try:
+            given = signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise explain_call(name, fill, args, kwargs) or error from None
         tensor = given.pop("tensor")
         if not isinstance(tensor, Tensor | TensorLike) or not tensor.is_floating_point():
             raise DTypeError(
