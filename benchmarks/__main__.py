@@ -12,10 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from benchmarks import compiling, estimators_command, random_mlps_command, tables_command
-from benchmarks.figure import write_figure
 from benchmarks.harness import LEAST_REPETITIONS, REPETITIONS, NotEqual, Row, measure
-from benchmarks.machine import description
 from benchmarks.report import Report, print_report, write_into
 
 os.environ["LAMP_CACHE_DIR"] = "off"  # compiling is measured, so nothing may be compiled already
@@ -34,6 +31,13 @@ def rows() -> dict[str, str]:
 
 
 ALIASES = {"networks": "row16", "recurrence": "row19"}
+COMMANDS = {  # the module of each other thing to measure; only what is asked for is imported, which takes seconds
+    "compiling": "benchmarks.compiling",
+    "estimators": "benchmarks.estimators_command",
+    "mlps": "benchmarks.random_mlps_command",
+    "tables": "benchmarks.tables_command",
+}
+SPLITS = 3
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -52,7 +56,7 @@ ALIASES = {"networks": "row16", "recurrence": "row19"}
 )
 @click.option(
     "--splits",
-    default=tables_command.SPLITS,
+    default=SPLITS,
     show_default=True,
     type=click.IntRange(1),
     help="Splits of each of `tables`.",
@@ -85,18 +89,15 @@ def main(
     console = Console()
     there = rows()
     names = tuple(ALIASES.get(name, name) for name in names)
-    of_tables = {"without": without, "budgets": budgets, "splits": splits, "rows": most_rows, "again": again}
-    commands: dict[Any, dict[str, Any]] = {
-        compiling: {},
-        estimators_command: {},
-        random_mlps_command: {"seed": seed, "count": count},
-        tables_command: of_tables,
+    own_options: dict[str, dict[str, Any]] = {
+        "mlps": {"seed": seed, "count": count},
+        "tables": {"without": without, "budgets": budgets, "splits": splits, "rows": most_rows, "again": again},
     }
-    for command, its_options in commands.items():
-        if (name := command.NAME) in names:
-            saved = results if results and command is tables_command else RESULTS / f"{name}.json"
-            options = {"only": only, "write_docs": write_docs, "from_results": from_results, **its_options}
-            command.run(console, DOCUMENT, saved, **options)
+    for name, module in COMMANDS.items():
+        if name in names:
+            saved = results if results and name == "tables" else RESULTS / f"{name}.json"
+            options = {"only": only, "write_docs": write_docs, "from_results": from_results}
+            import_module(module).run(console, DOCUMENT, saved, **options, **own_options.get(name, {}))
             names = tuple(each for each in names if each != name)
             if not names:
                 return
@@ -107,8 +108,8 @@ def main(
     if not names:
         for name, module in there.items():
             console.print(f"{name:<8}{import_module(module).ROW.title}", highlight=False)
-        for command in commands:
-            console.print(f"{command.NAME:<11} {command.TITLE}", highlight=False)
+        for name, module in COMMANDS.items():
+            console.print(f"{name:<11} {import_module(module).TITLE}", highlight=False)
     reports = []
     for name in names:
         saved = RESULTS / f"{name}.json"
@@ -122,10 +123,14 @@ def main(
             saved.write_text(report.to_json(), encoding="utf-8")
             write_into(DOCUMENT, report)
     if write_docs and reports:
+        from benchmarks.figure import write_figure
+
         write_figure([_saved(name) for name in there if (RESULTS / f"{name}.json").exists()], FIGURE)
     if figure is not None:
         if not reports:
             raise click.UsageError("--figure draws rows: name them")
+        from benchmarks.figure import write_figure
+
         write_figure(reports, figure)
 
 
@@ -142,6 +147,8 @@ def _without(row: Row, names: tuple[str, ...]) -> Row:
 
 
 def _measured(module: str, repetitions: int, only: str, without: tuple[str, ...], console: Console) -> Report:
+    from benchmarks.machine import description
+
     row = _without(import_module(module).ROW, without)
     works = [work for work in row.works if only.lower() in work.title.lower()]
     with console.status("") as status:

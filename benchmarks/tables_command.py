@@ -17,7 +17,7 @@ from benchmarks.tables_report import Lines, Scores
 
 NAME = "tables"
 TITLE = "tables: lamp train beside boosted trees, a linear model and other networks"
-BUDGETS, SPLITS = (20.0, 120.0), 3
+BUDGETS = (20.0, 120.0)
 PACKAGES = ("scikit-learn", "catboost", "lightgbm", "xgboost", "pytabkit", "numpy")
 
 
