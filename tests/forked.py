@@ -5,9 +5,9 @@ command lines in the place of `sys.executable`, before `-c CODE`, `-m MODULE` or
 has the arguments, environment, folder and streams that it is started with, and ends as in a Python of its own: threads
 are waited for, streams are flushed, and exit status and signals are passed on.
 
-What a Python settles when it starts is that of the server: locale, encodings, warnings, the seed of `hash`, what is
-imported, threads of other libraries than torch. Tests of imports, of memory, of a process's number and of closed
-streams start `sys.executable`.
+What a Python settles when it starts is that of the server: locale, encodings other than PYTHONIOENCODING, warnings,
+the seed of `hash`, what is imported, threads of other libraries than torch. Tests of imports, of memory, of a process's
+number and of closed streams start `sys.executable`.
 """
 
 import json
@@ -20,7 +20,12 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LONGEST = 2**17  # bytes of a request
-IMPORTED = ("torch", "lamp.public", "lamp.tables", "lamp.tables.train", "lamp.cli", "lamp.compiler.compiled")
+IMPORTED = (
+    *("torch", "lamp.public", "lamp.tables", "lamp.tables.train", "lamp.tables.evaluate", "lamp.tables.figures"),
+    *("lamp.cli", "lamp.cli.show_tables", "lamp.training.compiled", "lamp.training.prefetching"),
+    *("lamp.compiler.compiled", "lamp.compiler.kernel_builder", "lamp.compiler.backends.cpu.code"),
+    *("matplotlib.figure", "matplotlib.layout_engine", "matplotlib.backends.backend_agg"),
+)
 
 
 class Server:
@@ -80,16 +85,18 @@ def _serve_one(connection: socket.socket) -> None:
         connection.send(b"%d" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         os._exit(0)
     connection.close()
+    arguments, folder, environment = json.loads(asked)
+    wanted, _, errors = dict(environment).get("PYTHONIOENCODING", "").partition(":")
     for number, (stream, mode) in enumerate(zip(streams, "rww", strict=True)):
         os.dup2(stream, number)
         os.close(stream)
         name = ("stdin", "stdout", "stderr")[number]
         before = getattr(sys, name)
         buffering = 1 if name == "stderr" else -1
-        now = open(number, mode, buffering, before.encoding, before.errors, closefd=False)  # noqa: SIM115
+        encoding = wanted or before.encoding, (errors or "strict") if wanted and number < 2 else before.errors
+        now = open(number, mode, buffering, *encoding, closefd=False)  # noqa: SIM115
         setattr(sys, name, now)
         setattr(sys, f"__{name}__", now)
-    arguments, folder, environment = json.loads(asked)
     os.chdir(_text(folder))
     os.environ.clear()
     os.environ.update({_text(name): _text(value) for name, value in environment})

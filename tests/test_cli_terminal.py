@@ -94,12 +94,14 @@ def lamp(tmp_path_factory):
         env = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHONUTF8"))}
         env |= CONSOLES.get(console, {"LC_ALL": "C.UTF-8"}) | {"PYTHONWARNINGS": "error::UserWarning"}
         env["LAMP_CACHE_DIR"] = kernels
-        if console not in servers:
-            servers[console] = Server(str(tmp_path_factory.mktemp("console") / "socket"), env)
+        locale = env["LC_ALL"]  # it is settled when a Python starts, unlike PYTHONIOENCODING
+        if locale not in servers:
+            started = {name: value for name, value in env.items() if name != "PYTHONIOENCODING"}
+            servers[locale] = Server(str(tmp_path_factory.mktemp("console") / "socket"), started)
         text = {} if console or "stdout" in options else {"text": True, "encoding": "utf-8"}
         options = {"capture_output": "stdout" not in options, "timeout": 300, "check": False, **text, **options}
         module = () if arguments[0] == "-c" else ("-m", "lamp")
-        return subprocess.run([*servers[console].python, *module, *map(str, arguments)], env=env, **options)
+        return subprocess.run([*servers[locale].python, *module, *map(str, arguments)], env=env, **options)
 
     yield run
     for server in servers.values():
@@ -372,7 +374,11 @@ def test_a_reader_that_stops_is_no_error(python, place, tmp_path, rows):
     )
     assert done.stdout.splitlines() in (["1", "141"], ["1", "0"])  # few lines are written before the reader stops
     assert done.stderr == ""
-    closed = subprocess.run(["bash", "-c", f"{sys.executable} {command} >&-"], capture_output=True, text=True)
+
+
+def test_a_stdout_that_is_closed(place):
+    command = f"{sys.executable} -m lamp predict {place}/m {place}/evil.csv -q >&-"
+    closed = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert closed.returncode == 2
     assert "stdout is closed" in closed.stderr
 

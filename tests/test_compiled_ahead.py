@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import threading
@@ -54,23 +55,35 @@ class Passive(lamp.Callback):
             self.act(training)
 
 
-METRICS = {"accuracy": lamp.accuracy, "mean": lambda output, target: output.mean() + target.double().mean()}
+METRICS = {
+    "no metric": {},
+    "counted": {"accuracy": lamp.accuracy},
+    "outputs": {"accuracy": lamp.accuracy, "mean": lambda output, target: output.mean() + target.double().mean()},
+}
+SPEC = (noisy, TASK.make, adam, loader)
+
+
+@functools.cache
+def without_blocks(metrics, count, validation=None):
+    """Trained by the eager engine, and by the compiled one epoch by epoch, because a callback looks at the model. This
+    is the same whatever the size of blocks, so it is done once for all sizes."""
+    arguments = dict(count=count, epochs=11, metrics=METRICS[metrics], validation=validation)
+    looking = trained("compiled", *SPEC, callbacks=lambda: [lamp.Callback()], **arguments)
+    return trained("eager", *SPEC, **arguments), looking
 
 
 @pytest.mark.parametrize("count", COUNTS)
-@pytest.mark.parametrize("metrics", [{}, {"accuracy": lamp.accuracy}, METRICS], ids=["no metric", "counted", "outputs"])
+@pytest.mark.parametrize("metrics", METRICS)
 def test_the_same_for_any_size_of_blocks(metrics, count, block):
-    """The same bits as when epochs are trained one by one, because a callback looks at the model."""
-    spec = (noisy, TASK.make, adam, loader)
-    arguments = dict(count=count, epochs=11, metrics=metrics)
-    prefetcher = trained("compiled", *spec, **arguments)
-    looking = trained("compiled", *spec, callbacks=lambda: [lamp.Callback()], **arguments)
+    """The same bits as when epochs are trained one by one."""
+    eager, looking = without_blocks(metrics, count)
+    prefetcher = trained("compiled", *SPEC, count=count, epochs=11, metrics=METRICS[metrics])
     for one, other in zip(prefetcher.model.parameters(), looking.model.parameters(), strict=True):
         assert torch.equal(one.data, other.data)
-    assert set(prefetcher.history) == {"loss", *metrics}
+    assert set(prefetcher.history) == {"loss", *METRICS[metrics]}
     for name in prefetcher.history:
         assert torch.equal(prefetcher.history[name], looking.history[name])
-    same(trained("eager", *spec, **arguments), prefetcher, 1e-10)
+    same(eager, prefetcher, 1e-10)
 
 
 def held_out():
@@ -85,27 +98,25 @@ def shuffled():
 
 @pytest.mark.parametrize("count", [None, 3, 11])
 @pytest.mark.parametrize("validation", [held_out, shuffled])
-@pytest.mark.parametrize("metrics", [{}, {"accuracy": lamp.accuracy}, METRICS], ids=["no metric", "counted", "outputs"])
+@pytest.mark.parametrize("metrics", METRICS)
 def test_validated_between_epochs(metrics, validation, count, block):
     """The same bits as when epochs are trained one by one, on two threads too."""
-    spec = (noisy, TASK.make, adam, loader)
-    arguments = dict(count=count, epochs=11, metrics=metrics, validation=validation)
-    looking = trained("compiled", *spec, callbacks=lambda: [lamp.Callback()], **arguments)
+    eager, looking = without_blocks(metrics, count, validation)
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        prefetcher = trained("compiled", *spec, **arguments)
+        prefetcher = trained("compiled", *SPEC, count=count, epochs=11, metrics=METRICS[metrics], validation=validation)
         for one, other in zip(prefetcher.model.parameters(), looking.model.parameters(), strict=True):
             assert torch.equal(one.data, other.data)
         assert list(prefetcher.history) == [
             "loss",
-            *metrics,
+            *METRICS[metrics],
             "validation_loss",
-            *(f"validation_{name}" for name in metrics),
+            *(f"validation_{name}" for name in METRICS[metrics]),
         ]
         for name in prefetcher.history:
             assert torch.equal(prefetcher.history[name], looking.history[name])
     torch.set_num_threads(1)
-    same(trained("eager", *spec, **arguments), prefetcher, 1e-10)
+    same(eager, prefetcher, 1e-10)
 
 
 class Weights(lamp.EarlyStopping):

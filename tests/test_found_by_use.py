@@ -30,6 +30,7 @@ def numbers(seed):
 
 A, B = numbers(1), numbers(2)
 Y = ["up" if b > 0 else "down" for b in B]
+QUICKLY = ("--time-budget", "1", "--members", "2", "--no-peers")
 
 
 def run(*arguments):
@@ -184,9 +185,7 @@ def folder(tmp_path_factory):
     low, high = [c - 2.5 for c in close], [c + 3.25 for c in close]
     table = written(place / "t.csv", ["open", "low", "high", "close"], [c + b for c, b in zip(close, B, strict=True)],
                     low, high, close)  # fmt: skip
-    output, code = run(
-        "train", table, "--target", "close", "--out", place / "model", "--time-budget", "5", "--seed", "0"
-    )
+    output, code = run("train", table, "--target", "close", "--out", place / "model", "--seed", "0", *QUICKLY)
     assert code == 0, output
     return place, low, high
 
@@ -244,7 +243,7 @@ def test_names_that_a_console_cannot_print(tmp_path):
     classes = ["猫" if b > 0 else "犬" for b in B]
     table = written(tmp_path / "t.csv", ["a", "b", "動物"], A, B, classes)
     environment = os.environ | {"PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONIOENCODING": "cp1252", "MPLBACKEND": "Agg"}
-    output, code = run("train", table, "--target", "動物", "--out", tmp_path / "model", "--time-budget", "5")
+    output, code = run("train", table, "--target", "動物", "--out", tmp_path / "model", *QUICKLY)
     assert code == 0, output
     commands = [
         ["predict", str(tmp_path / "model"), str(table)],

@@ -3,6 +3,7 @@
 `NEEDED` says what a callable needs; one that is missing there is called with its junk alone.
 """
 
+import functools
 import inspect
 import warnings
 
@@ -244,6 +245,9 @@ def callables():
 CALLABLES = callables()
 
 
+signature_of = functools.cache(inspect.signature)  # of each function it is asked for again for each junk
+
+
 def needed(name):
     own = NEEDED.get(name)
     if own is None and name.endswith("_"):
@@ -256,7 +260,7 @@ def call(name, function, given, junk):
     if name == "fit" and junk != "optimizer":
         model = given["model"]
         given["optimizer"] = lamp.SGD((model if isinstance(model, lamp.Module) else net()).parameters(), lr=0.1)
-    args, signature = [], inspect.signature(function)
+    args, signature = [], signature_of(function)
     in_order = any(each.kind is each.VAR_POSITIONAL for each in signature.parameters.values())
     for each in signature.parameters.values():
         if each.name not in given:
@@ -320,7 +324,7 @@ def test_junk_gets_an_error_of_lamps_or_works(name, tmp_path, monkeypatch):
     function = CALLABLES[name]
     found = [
         complaint
-        for argument in inspect.signature(function).parameters
+        for argument in signature_of(function).parameters
         if (name, argument) not in SKLEARNS | INTERNAL
         for complaint in complaints(name, function, argument)
     ]
@@ -330,7 +334,7 @@ def test_junk_gets_an_error_of_lamps_or_works(name, tmp_path, monkeypatch):
 SWITCHES = [
     (name, each.name)
     for name, function in CALLABLES.items()
-    for each in inspect.signature(function).parameters.values()
+    for each in signature_of(function).parameters.values()
     if isinstance(each.default, bool) and each.name not in ("verbose", "resume")  # a number or a path, too
 ]
 

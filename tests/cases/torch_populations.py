@@ -24,15 +24,20 @@ class Whole(Within):
     takes_replicas = True
 
 
-def check(name: str, sample: ModuleInput, training: bool, own: bool) -> None:
+def networks(name: str, sample: ModuleInput, training: bool) -> list[Module]:
+    """The networks of all replicas for a sample."""
+    return [around(_seeded(name, sample, seed), training) for seed in range(REPLICAS)]
+
+
+def check(singles: list[Module], sample: ModuleInput, own: bool) -> None:
     """Compare each replica with its network alone: outputs, gradients and buffers; AssertionError if off.
 
     Where the loss of a network alone is not finite, that of its replica must not be either: in a population it is no
     error, since one replica's NaN is no concern of the others.
 
-    own  whether each replica gets inputs of its own; else all share them
+    singles  the networks alone, which change
+    own      whether each replica gets inputs of its own; else all share them
     """
-    singles = [around(_seeded(name, sample, seed), training) for seed in range(REPLICAS)]
     given = tree_map(_plain, (sample.forward_input.args, sample.forward_input.kwargs))
     rows = [tree_map(lambda each, k=k: _moved(each, k) if own else each, given) for k in range(REPLICAS)]
     population = stack(singles)
