@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -162,3 +164,61 @@ def test_an_impossible_class_costs_nothing_where_it_is_not_meant():
     losses = lamp.CrossEntropyLoss()(marked(outputs, 3), targets)
     assert losses.isfinite().all()
     assert error(losses[1], lamp.CrossEntropyLoss()(outputs[1], targets[1])) < TOLERANCE
+
+
+class OfOne(lamp.Loss):
+    """A mean over everything, replicas included."""
+
+    def forward(self, output, target):
+        self.remember((output, target))
+        return (output - target).square().mean()
+
+    def backward(self):
+        output, target = self.recall()
+        return (output - target) * (2.0 / output.numel())
+
+
+class OfEach(OfOne):
+    """The mean of each replica."""
+
+    def forward(self, output, target):
+        self.remember((output, target))
+        return (output - target).square().mean((-1, -2))
+
+    def backward(self):
+        output, target = self.recall()
+        return (output - target) * (2.0 / (output.shape[-1] * output.shape[-2]))
+
+
+class Mixed(OfEach):
+    def forward(self, output, target):
+        return super().forward(output, target).sum() * torch.ones(len(output))
+
+
+class MixedBackward(OfEach):
+    def backward(self):
+        gradient = super().backward()
+        return gradient - gradient.mean(0) if gradient.dim() == 3 else gradient
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [(OfOne, "gives no loss for each"), (Mixed, "mixes replicas"), (MixedBackward, "mixes"), (OfEach, None)],
+)
+@pytest.mark.parametrize("seed", [0, [0, 1, 2]])
+def test_a_forward_of_ones_own(kind, says, seed):
+    """A loss that defines forward itself is compared with what it gives each replica alone."""
+    nets = lamp.population(lamp.Linear(3, 2), range(3))
+    data = torch.randn(8, 3), torch.randn(8, 2)
+    if says is None:
+        alone = [copy.deepcopy(net) for net in nets]
+    fit = lambda model, seed: lamp.fit(  # noqa: E731
+        model, kind(), lamp.SGD(model.parameters(), lr=0.1), data, epochs=2, batch_size=4, seed=seed, progress=False
+    )
+    if says is not None:
+        with pytest.raises(lamp.ArgumentError, match=says):
+            fit(nets, seed)
+        return
+    history = fit(nets, seed)
+    for k, net in enumerate(alone):
+        torch.testing.assert_close(history["loss"][:, k], fit(net, seed if isinstance(seed, int) else k)["loss"])

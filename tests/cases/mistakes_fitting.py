@@ -47,6 +47,12 @@ class _Scaled(lamp.Module):
         return dy * self.factor
 
 
+def _other_arguments():
+    class Mine(lamp.MSELoss):
+        def value(self, output, target):
+            return (output - target).square()
+
+
 def _into_one():
     """Load two layers into a network that has one layer twice."""
     layer = lamp.Linear(3, 3)
@@ -334,6 +340,7 @@ MISTAKES = [
         "folds",
         "folds=3",
     ),
+    _call("a value of other arguments", _other_arguments, lamp.ArgumentError, "Mine.value", "(self, difference)"),
     _call("a dataclass", lambda: _Scaled(2.0), lamp.ArgumentError, "_Scaled", "@dataclass(eq=False)"),
     _call("a state dict of two layers for one", _into_one, lamp.StateDictError, "'0.weight'", "'1.weight'"),
     _call("a schedule of a model", lambda: lamp.StepLR(network(), 3), (ValueError, TypeError), "optimizer"),

@@ -16,7 +16,15 @@ from lamp.axes import column, replicas_of, sums
 from lamp.errors import ArgumentError, CallError, DTypeError, LampError, NonFiniteError, NotTraceable
 from lamp.formulas import Number, constant, scalar
 from lamp.losses.by_replica import check_replicas, needs_check
-from lamp.losses.checks import Limits, as_number, explain_dloss, explain_non_finite, explain_number, explain_pair
+from lamp.losses.checks import (
+    Limits,
+    as_number,
+    check_arguments_of_formulas,
+    explain_dloss,
+    explain_non_finite,
+    explain_number,
+    explain_pair,
+)
 from lamp.module import Module
 from lamp.overrides import is_lamps
 from lamp.parameter import Buffer
@@ -63,6 +71,11 @@ class Loss(Module):
     reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
     by_formulas: ClassVar[bool] = True  # whether `value` and `derivative` are all of it, as the compiler needs
     limits: ClassVar[Mapping[str, Limits]] = {}  # allowed ranges of the numeric hyperparameters
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not is_lamps(cls):
+            check_arguments_of_formulas(cls)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         if len(args) > 1 and all(isinstance(each, Tensor) and each.dim() for each in args[:2]):

@@ -4,8 +4,10 @@ The `explain_...` functions run after a mismatch was noticed, so that valid pair
 wrong and returns the error.
 """
 
+import inspect
 import math
 from numbers import Real
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +17,7 @@ from torch import Tensor
 from lamp.axes import replicas_of
 from lamp.devices import without_numbers
 from lamp.errors import ArgumentError, DeviceError, DTypeError, LabelError, LampError, NonFiniteError, ShapeError
+from lamp.overrides import is_lamps
 
 PER_REPLICA = (
     "mark a batch (K, B, ...) that differs per replica with lamp.per_replica(x); all replicas share an unmarked one"
@@ -335,3 +338,26 @@ def _reshape_advice(output: Tensor, target: Tensor) -> str:
 def _first(condition: Tensor) -> tuple[int, ...]:
     """The index of the first element where a condition holds."""
     return tuple(condition.nonzero()[0].tolist())
+
+
+def check_arguments_of_formulas(kind: Any) -> None:
+    """Raise ArgumentError if a user's formulas take other numbers of arguments than lamp's `prepare` gives them."""
+    if not is_lamps(kind.prepare):
+        return
+    for name in ("value", "derivative"):
+        own = vars(kind).get(name)
+        base = next(vars(each)[name] for each in kind.__mro__ if is_lamps(each) and name in vars(each))
+        every = list(inspect.signature(base).parameters.values())
+        if not isinstance(own, FunctionType) or any(each.kind is each.VAR_POSITIONAL for each in every):
+            continue
+        wanted = [each for each in every if each.default is each.empty]
+        try:
+            inspect.signature(own).bind(*wanted)
+        except TypeError:
+            given = ", ".join(each.name for each in wanted[1:])
+            raise ArgumentError(
+                f"{kind.__name__}.{name} takes other arguments than the prepare of its base class gives it",
+                expected=f"{name}(self, {given})",
+                got=f"{name}{inspect.signature(own)}",
+                fix=f"def {name}(self, {given}); or write prepare(self, output, target) too, or derive from lamp.Loss",
+            ) from None

@@ -29,6 +29,7 @@ from lamp.training.last_good import LastGood
 from lamp.training.measured import Measured
 from lamp.training.metrics import MetricLike
 from lamp.training.mismatches import warn_of_forgotten, warn_of_own_pair
+from lamp.training.own_loss import check_own_replicas
 from lamp.training.spec import FitSpec
 from lamp.training.training_state import batches_from, begin_of_epoch
 from lamp.training.untouched import Untouched, writes_to
@@ -315,6 +316,7 @@ class EagerEngine:
             raise
         spec.reader.note_target(output, target)
         if not self.steps:
+            check_own_replicas(spec.criterion, output, target, loss, spec.replicas)
             warn_of_forgotten(spec.model, output)
             warn_of_own_pair(spec.model, spec.criterion, output)
         self.steps += 1

@@ -1,13 +1,16 @@
-"""The check of a network that ends in its loss and overrides `forward`: it must return the loss of its last module."""
+"""Checks of losses that users wrote: of the forward of a network that ends in its loss, which must return the loss of
+its last module, and of a loss's own forward and backward in a population."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Any
 
 import torch
 
+from lamp.axes import replicas_of
 from lamp.data import DataLoader
 from lamp.errors import ArgumentError, LampError
 from lamp.generators import generators_kept
@@ -17,6 +20,9 @@ from lamp.overrides import overridden
 from lamp.passes import apart
 from lamp.replicas import Population
 from lamp.training.batch import first_batch, parts
+from lamp.trees import first_leaf, leaves, mapped
+
+COMPARED = 3  # replicas, the first ones
 
 
 def check_loss(whole: Module, body: Module, criterion: Loss, batches: Iterable[Any]) -> None:
@@ -57,6 +63,47 @@ def check_loss(whole: Module, body: Module, criterion: Loss, batches: Iterable[A
             got=f"{_told(first)} instead of {_told(without)} on the first batch",
             fix="write what is added as a lamp.Loss and pass that as criterion, or write the loop yourself",
         )
+
+
+def check_own_replicas(criterion: Loss, output: Any, target: Any, loss: Any, replicas: int | None) -> None:
+    """Raise ArgumentError if a loss's own forward or backward gives replicas something else than they have alone.
+
+    loss  what it has given for all replicas together
+
+    Forward and backward are not compared where they draw random numbers; `takes_replicas = True` skips this too.
+    """
+    if replicas is None or (own := overridden(criterion, only=("__call__", "forward", "backward"))) is None:
+        return
+    who = f"{type(criterion).__name__} has its own {own}, and in a population"
+    fix = "take means over the axes of a replica alone, such as .mean((-1, -2)) of outputs (K, B, outputs)"
+    if not isinstance(loss, torch.Tensor) or loss.shape != (replicas,):
+        raise ArgumentError(
+            f"{who} it gives no loss for each replica", expected=f"losses ({replicas},)", got=_told(loss), fix=fix
+        )
+    if criterion.takes_replicas or criterion.hyperparameters:
+        return
+
+    def both(output: Any, target: Any) -> list[torch.Tensor]:
+        twin = copy.deepcopy(criterion)
+        with generators_kept():
+            loss = twin(output, target)
+            return [loss, *(gradient for _, gradient in leaves(twin.backward()))]
+
+    shared = replicas_of(first_leaf(target)) is None
+    with apart():
+        first, again = both(output, target), both(output, target)
+        if not all(map(_alike, first, again)):
+            return
+        for k in range(min(COMPARED, replicas)):
+            row = itemgetter(k)
+            alone = both(mapped(output, row), target if shared else mapped(target, row))
+            if not all(map(_alike, alone, map(row, first))):
+                raise ArgumentError(
+                    f"{who} it mixes replicas",
+                    expected="the losses and gradients that each replica has alone",
+                    got=f"others for replica {k}",
+                    fix=fix,
+                )
 
 
 def _alike(one: Any, other: Any) -> bool:
