@@ -75,6 +75,20 @@ def versions_of(values: Any) -> int:
     return count
 
 
+def check_shared(owner: Any, name: str, shared: Any, before: int) -> None:
+    """Raise BackwardError if a branch has written to what the other branches read as well.
+
+    before  how often that had been changed before the branch ran
+    """
+    if versions_of(shared) != before:
+        raise BackwardError(
+            f"a branch of {type(owner).__name__} wrote to its {name}, which the other branches read too",
+            expected="branches that leave it as it is",
+            got="a tensor that was changed in place",
+            fix="let the module compute a new tensor: x = x * 2 in place of x *= 2",
+        )
+
+
 def watched_of(root: Any) -> Watched:
     """The buffers of this module's parameters, as they are now."""
     watched: Watched | None = root._watched

@@ -79,7 +79,47 @@ def _torchs_call():
 
 PARAMETERS, OUTPUT, OTHER = ("optimizer.step()", "forward again"), ("output.clone()",), ("gradient * 2", ".clone()")
 SAID = "parameters were changed in place"
+
+
+class _Doubles(lamp.Module):
+    """y = 2 x, computed where x is or where dy is."""
+
+    def __init__(self, where):
+        self.where = where
+
+    def forward(self, x):
+        if self.where == "input":
+            x *= 2.0
+            return x
+        return x * 2.0
+
+    def backward(self, dy):
+        if self.where == "gradient":
+            dy *= 2.0
+            return dy
+        return dy * 2.0
+
+
+def _in_a_branch(make, where):
+    def call():
+        model = lamp.Sequential(lamp.Linear(3, 3), make(_Doubles(where)), lamp.Linear(3, 2))
+        model.backward(torch.ones_like(model(torch.ones(4, 3))))
+
+    return Mistake(
+        f"a branch of {make.__name__} that writes to its {where}",
+        call,
+        lamp.BackwardError,
+        make(lamp.Tanh()).__class__.__name__,
+        ("wrote to its", where, "x = x * 2"),
+    )
+
+
+def branches(first):
+    return lamp.Parallel(lamp.Tanh(), first, lamp.Tanh())
+
+
 MISTAKES = [
+    *(_in_a_branch(make, where) for make in (lamp.Residual, branches) for where in ("input", "gradient")),
     Mistake(
         "a step before the backward",
         between(lambda m, o, y, t: o.step()),

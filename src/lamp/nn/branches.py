@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lamp.axes import standing
 from lamp.errors import ArgumentError
+from lamp.in_place import check_shared, versions_of
 from lamp.nn.arguments import an_axis
 from lamp.nn.checks import explain_branches, explain_gradient
 from lamp.nn.module_row import ModuleRow
@@ -33,14 +34,19 @@ class Residual(ModuleRow):
     _hands_over = True
 
     def forward(self, input: Tensor) -> Tensor:
+        before = versions_of(input)
         y = self.forward_through(self._steps, input)
+        check_shared(self, "input", input, before)
         if not isinstance(y, Tensor) or y.shape != input.shape or y.dtype is not input.dtype:
             raise explain_branches(self, (input, y), "f(x) in the shape of x")
         last = self._steps[-1]
         return y.add_(input) if last._hands_over and "forward" not in last.__dict__ else input + y
 
     def backward(self, dy: Tensor) -> Tensor:
-        return dy + self.backward_through(self._steps, dy)  # type: ignore[no-any-return]
+        before = versions_of(dy)
+        of_modules = self.backward_through(self._steps, dy)
+        check_shared(self, "gradient", dy, before)
+        return dy + of_modules  # type: ignore[no-any-return]
 
     def backward_parameters(self, dy: Tensor) -> None:
         self.backward_parameters_through(self._steps, dy)
@@ -81,7 +87,10 @@ class Parallel(ModuleRow):
             )
 
     def forward(self, input: Tensor) -> Tensor:
-        outputs = [module(input) for module in self._body]
+        outputs, before = [], versions_of(input)
+        for module in self._body:
+            check_shared(self, "input", input, before)
+            outputs.append(module(input))
         return self._sum(outputs) if self.combine == "sum" else self._concat(outputs)
 
     def _sum(self, outputs: list[Tensor]) -> Tensor:
@@ -118,14 +127,21 @@ class Parallel(ModuleRow):
     def backward(self, dy: Tensor) -> Tensor:
         parts = self._parts(dy)
         # Last to first: a module that appears twice has its two forwards on a stack.
+        before = versions_of(dy)
         dx: Tensor = self._body[-1].backward(parts[-1])
         for module, part in zip(self._body[-2::-1], parts[-2::-1], strict=True):
+            self._check_gradient(dy, before)
             dx = dx + module.backward(part)
         return dx
 
+    def _check_gradient(self, dy: Tensor, before: int) -> None:
+        if self.combine == "sum":  # else each branch has a part of its own
+            check_shared(self, "gradient", dy, before)
+
     def backward_parameters(self, dy: Tensor) -> None:
-        parts = self._parts(dy)
+        parts, before = self._parts(dy), versions_of(dy)
         for module, part in zip(self._body[::-1], parts[::-1], strict=True):
+            self._check_gradient(dy, before)
             module.backward_parameters(part)
 
     def trace(self, tracer: Any, value: Any) -> Any:
