@@ -1,5 +1,6 @@
 """Exported files take raw columns and predict what the model predicts."""
 
+import contextlib
 import datetime
 import json
 import runpy
@@ -11,6 +12,7 @@ import torch
 
 from lamp.errors import DataError, ExportError
 from lamp.tables import parsing
+from lamp.tables.cells import Cells
 from lamp.tables.export import KINDS, export, onnx_file, probe, reader
 from lamp.tables.export.python_file import learned
 from lamp.tables.prediction_intervals import PredictionIntervals
@@ -181,6 +183,75 @@ def test_dates_in_a_python_file(tmp_path):
     midnight = datetime.datetime(day.year, day.month, day.day, 2, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))
     found = predict([{**row, "since": each} for each in (row["since"], day, np.datetime64(day), midnight)])
     assert (found == found[0]).all()
+
+
+# {column: (training's texts, other texts)}; "" is a gap
+TEXTS = {
+    "iso": (["2021-02-03", "2020-12-31T23:30:05Z", "2021-07-01 14:30+09:00", "2021-03-03T24:00"],
+            ["20210203", "2021-W05-3", "2021-2-3", "Wed, 2021-02-03", "2021-02-30", "2021-02-03 25:00", "14:30", "x"]),
+    "clock": (["14:30", "2:05 pm", "09:15:20.5", "24:00"], ["7h30", "12 am", "13 pm", "2021-02-03", "14"]),
+    "compact": (["20210203", "20201231"], ["20210203T1430", "202102031430Z", "20211301", "2021-02-03"]),
+    "week": (["2021-W05", "2020-W53"], ["2021-W53", "2021-W05-3", "2021-W1"]),
+    "weekday": (["2021-W05-3", "2020-W01-7"], ["2021-W05-8", "2021-W05"]),
+    "quarter": (["2021-Q1", "2020-Q4"], ["2021-Q5", "2021Q1"]),
+    "Q": (["Q1 2021", "Q4 2020"], ["q2 2020", "Q2/2020"]),
+    "month": (["2021-03", "2020-12"], ["2021-13", "2021-03-01"]),
+    "spanish": (["3 de marzo de 2021", "14 enero 2020"], ["3 mars 2021", "31 febrero 2021", "3. marzo 2021"]),
+    "german": (["3. März 2021", "14. Jan 2020 14:30 Uhr", "Mi, 3. Februar 2021"], ["3. Marz 2021", "3.3.2021"]),
+    "english": (["March 3, 2021 at 2:30 PM EST", "Sept 14, 2020"], ["Mar 3 2021", "March 32, 2021", "3 Mar 2021"]),
+    "unix": (["Wed Mar 03 14:30:00 UTC 2021", "Thu Dec 31 23:59:59 CET 2020"], ["Mar 03 2021"]),
+    "short": (["13.02.21", "24.12.69", "01.01.70"], ["13/02/21", "13.02.2021", "1.2.21 7:15"]),
+    "us": (["3/13/2021 2:30 PM", "12/1/2020"], ["13/3/2021", "3/13/2021 14:30:15.123456789"]),
+    "scripts": (["\u0662\u0660\u0662\u0661-\u0660\u0663-\u0660\u0664", "2021-12-31"], ["2021\u221212-31"]),
+    "number": (["1.5", "-2e3", ".5", "7."], ["007", "1_0", " 3 ", "0x10", "1,5", "12 kg", "inf", "soup"]),
+    "dollars": (["$1,020", "$770"], ["770", "$5k"]),
+    "word": (["\u00e4", "3.0", "zw\u200bei"], ["a\u0308", "3", "zwei", "A", "new"]),
+    "truth": (["True", "FALSE"], ["true", "tRUE", "yes"]),
+    "answer": (["ja", "nein"], ["JA", "nein ", "yes", "oui", "maybe"]),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    """A model of all these columns, and the names in its exported Python file."""
+    rows = 60
+    frame = pl.DataFrame({name: [own[k % len(own)] for k in range(rows)] for name, (own, _) in TEXTS.items()})
+    model = of_groups(frame.with_columns(y=pl.Series(["p", "q"] * (rows // 2))), "y", ("p", "q"))
+    path, _ = export(model, "python", tmp_path_factory.mktemp("texts") / "m.py")
+    return model.preprocessing, runpy.run_path(str(path))
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_python_file_reads_each_text_as_the_model_does(texts, name):
+    """What the model refuses, the file refuses too. Numbers in other notations are left to the model."""
+    preprocessing, file = texts
+    column = next(each for each in preprocessing.columns if each.name == name)
+    kind, learned = file["COLUMNS"][name]
+    own, others = TEXTS[name]
+    for text in [*own, *others, "", " NA "]:
+        expected = None
+        with contextlib.suppress(DataError):
+            (expected,) = column.transform([column], [Cells(pl.Series(name, [text]))], [[]]).T
+        assert expected is not None or text not in own
+        if kind == "number" and not learned["text"] and text not in ("", " NA "):
+            expected = None
+        if expected is None:
+            with pytest.raises(ValueError, match=f"column {name!r}"):
+                file[kind](name, [text], **learned)
+        else:
+            np.testing.assert_allclose(file[kind](name, [text], **learned)[0], expected, rtol=1e-9, err_msg=text)
+
+
+def test_a_time_of_day_is_no_day(texts):
+    _, file = texts
+    moment = datetime.datetime(2021, 2, 3, 14, 30)
+    clock, iso = (file["COLUMNS"][name][1] for name in ("clock", "iso"))
+    np.testing.assert_array_equal(*(file["date"]("clock", [each], **clock) for each in (moment.time(), "14:30")))
+    np.testing.assert_array_equal(*(file["date"]("iso", [each], **iso) for each in (moment, "2021-02-03 14:30")))
+    with pytest.raises(ValueError, match="pass a time of day"):
+        file["date"]("clock", [moment], **clock)
+    with pytest.raises(ValueError, match="pass a datetime"):
+        file["date"]("iso", [moment.time()], **iso)
 
 
 def test_text_with_a_decimal_comma_is_not_misread(tmp_path):

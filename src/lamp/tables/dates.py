@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from lamp.tables.calendars import points_in_time
 from lamp.tables.cells import Cells, read_together
 from lamp.tables.evidence import Found
-from lamp.tables.missing import MISSING_WORDS
+from lamp.tables.missing import MISSING_WORDS, in_ascii_digits
 from lamp.tables.month_names import DAY_NAMES, MONTH_OF
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-PIVOT = 70  # years in two digits: 00 to 69 are 2000 to 2069, 70 to 99 are 1970 to 1999
 DIGIT = re.compile(r"\d")  # part of every date
 LETTER, ANY_DIGIT = re.compile("[a-z]"), str.maketrans("123456789", "0" * 9)
 BETWEEN = "\0"  # words that are changed together
@@ -33,9 +33,6 @@ LIKELY = 0.5  # share of these values that a form must fit
 MOSTLY = 0.9  # share of all values that must be dates
 
 NEVER = np.datetime64("NaT", "us")
-SECOND, DAY = 1_000_000, 86_400_000_000  # microseconds
-DAYS_BEFORE = np.array([0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334])
-DAYS_IN = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 ORDERS = {"dmy": "day first", "mdy": "month first", "ymd": "year first", "ydm": "year first, then the day"}
 
 # ---- the grammar, for words in lower case ----------------------------------------------------------------------------
@@ -55,7 +52,8 @@ NAMES = {"%Y": "year", "%y": "year", "%m": "month", "%d": "day", "%b": "month's 
 NAMES |= {"%V": "week", "%u": "day of the week", "%q": "quarter", "%T": "time"}
 EXAMPLE = {"%Y": "2019", "%y": "19", "%m": "2", "%d": "3", "%b": "Mar", "%V": "05", "%u": "2", "%q": "3", "%T": "14:30"}
 UNSAID = {"year": 1970, "month": 1, "day": 1, "week": 1, "weekday": 1, "quarter": 1}  # what a form leaves out
-UNSAID |= {"hour": 0, "minute": 0, "second": 0}
+CLOCK_PARTS = ("hour", "minute", "second")
+UNSAID |= dict.fromkeys(CLOCK_PARTS, 0)
 WEEKDAY = rf"(?:(?:{'|'.join(DAY_NAMES)})\.?,? +)?"
 A_WORD = r"(?:[^\d\s,]+,? +)?"  # compiles faster
 BEGIN = re.compile(rf"\d|q\d|{'|'.join([*DAY_NAMES, *MONTH_OF])}")  # with which every date begins
@@ -69,12 +67,14 @@ CLOCK = (
 )
 ZONES = {"est": -5, "edt": -4, "cst": -6, "cdt": -5, "mst": -7, "mdt": -6, "pst": -8, "pdt": -7}  # hours; RFC 822
 ZONES |= {"wet": 0, "west": 1, "cet": 1, "cest": 2, "mez": 1, "mesz": 2, "eet": 2, "eest": 3}  # of Europe
+HALVES = {"a": 0, "p": 12}
+OFFSET = r"([+-])(\d{2}):?(\d{2})?"
 ZONE = rf"(?: ?(?P<zone>z|utc|gmt|(?:utc|gmt)?[+-]\d{{2}}:?(?:\d{{2}})?|{'|'.join(ZONES)})(?:\[[a-z_/+-]+\])?)?"
 AFTER_THE_DAY = rf"(?:(?:[t:_]|,? +|,? +(?:at|um) +){CLOCK.replace('[:h]', '[:h.]').replace('(?::', '(?:[:.]')}{ZONE})?"
 PARTS["%T"] = CLOCK + ZONE
 COMPACT_CLOCK = r"(?:[t ]?(?P<hour>\d{2}):?(?P<minute>\d{2})(?::?(?P<second>\d{2}))?" + ZONE + ")?"
 
-TIME_ALONE, COMPACT = "%H:%M", "%Y%m%d"
+TIME_ALONE, COMPACT, ISO = "%H:%M", "%Y%m%d", "%Y-%m-%d"
 NUMERIC = [f"%Y{mark}%m{mark}%d" for mark in "-/."]
 USUAL = {"/": "mdy", "-": "dmy", ".": "dmy"}  # the order if nothing shows another
 for year in ("%Y", "%y"):
@@ -157,7 +157,7 @@ def order_of(form: str) -> str:
 def read(text: pl.Series, form: str) -> pl.Series:
     """The dates and times in texts, in UTC where a text has a zone; null for text of another form."""
     quick = pl.repeat(None, len(text), dtype=pl.Datetime("us"), eager=True).alias(text.name)
-    if form == "%Y-%m-%d":  # polars reads what programs write, faster
+    if form == ISO:  # polars reads what programs write, faster
         length = text.str.len_bytes()
         for size, pattern in ((10, "%Y-%m-%d"), (19, "%Y-%m-%d %H:%M:%S"), (19, "%Y-%m-%dT%H:%M:%S")):
             at = (quick.is_null() & (length == size)).arg_true()
@@ -175,73 +175,33 @@ def instants(text: pl.Series, form: str) -> Array:
 
 
 def _read(text: pl.Series, form: str) -> pl.Series:
-    groups = text.str.to_lowercase().str.extract_groups(grammar(form)).struct.unnest()
-    numbers = [pl.col(name).cast(pl.Int64).fill_null(UNSAID[name]) for name in UNSAID if name in groups.columns]
-    matched = pl.any_horizontal(pl.all().is_not_null())
-    found = groups.select(*numbers, pl.exclude(*UNSAID), matched=matched, timed=pl.col("hour").is_not_null())
-    rows = len(text)
-    year, month, day = (_number(found, name) for name in ("year", "month", "day"))
-    if "name" in found:
-        month = found["name"].replace_strict(MONTH_OF, default=1, return_dtype=pl.Int64).to_numpy()
-    if "quarter" in found:
-        month = 3 * _number(found, "quarter") - 2
-    if "%y" in form:
-        year = year + np.where(year < PIVOT, 2000, 1900)
-    days, valid = _days(year, month, day)
-    if "week" in found:
-        days, valid = _week_days(year, _number(found, "week"), _number(found, "weekday"))
-    clock, right = _clock(found) if found["timed"].any() else (np.zeros(rows, np.int64), np.ones(rows, bool))
-    wrong = pl.Series(~(valid & right & found["matched"].to_numpy()))
-    return pl.Series(text.name, days * DAY + clock).cast(pl.Datetime("us")).set(wrong, None)
+    """The texts that `read` does not read quickly."""
+    groups = in_ascii_digits(text).str.to_lowercase().str.extract_groups(grammar(form)).struct.unnest()
+    matched = groups.select(pl.any_horizontal(pl.all().is_not_null())).to_series()
+    found = points_in_time(_parts(groups), "%y" in form)
+    at = pl.Series(text.name, np.broadcast_to(found, len(text)).astype(np.int64)).cast(pl.Datetime("us"))
+    return at.set(pl.Series(np.broadcast_to(np.isnat(found), len(text))) | ~matched, None)
 
 
-def _days(year: Array, month: Array, day: Array) -> tuple[Array, Array]:
-    """Days since 1970-01-01, and whether the day exists."""
-    leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
-    at = np.clip(month, 1, 12) - 1
-    valid = (month >= 1) & (month <= 12) & (day >= 1) & (day <= DAYS_IN[at] + (leap & (month == 2))) & (year >= 1)
-    before = year - 1
-    return 365 * before + before // 4 - before // 100 + before // 400 + DAYS_BEFORE[at] + (
-        leap & (month > 2)
-    ) + day - 1 - 719_162, valid
-
-
-def _week_days(year: Array, week: Array, weekday: Array) -> tuple[Array, Array]:
-    """Days since 1970-01-01 for a day of an ISO 8601 week (week 1 has the year's first Thursday), and validity."""
-
-    def first(year: Array) -> Array:
-        fourth: Array = _days(year, np.ones_like(year), np.full_like(year, 4))[0]
-        monday: Array = fourth - (fourth + 3) % 7
-        return monday  # 1970-01-01 was a Thursday
-
-    days = first(year) + 7 * (week - 1) + weekday - 1
-    return days, (week >= 1) & (days < first(year + 1))
-
-
-def _clock(found: pl.DataFrame) -> tuple[Array, Array]:
-    """Microseconds since midnight UTC, and whether the time exists."""
-    hour, minute, second = (_number(found, name) for name in ("hour", "minute", "second"))
-    fraction, halved, afternoon = np.zeros(len(found), np.int64), np.zeros(len(found), bool), np.zeros(len(found), bool)
-    if "half" in found:
-        fraction = found["fraction"].str.pad_end(6, "0").str.head(6).cast(pl.Int64).fill_null(0).to_numpy()
-        half = found.select(pl.coalesce("half", "half2").fill_null("")).to_series()
-        halved, afternoon = (half != "").to_numpy(), (half == "p").to_numpy()
-    valid = (minute < 60) & (second < 60) & np.where(halved, (hour >= 1) & (hour <= 12), hour < 24)
-    valid |= (hour == 24) & (minute == 0) & (second == 0) & ~halved  # the end of the day
-    hour = np.where(halved, hour % 12 + 12 * afternoon, hour)
-    clock = ((hour * 60 + minute) * 60 + second) * SECOND + fraction
-    if "zone" in found and found["zone"].null_count() < len(found):
-        sign, hours, minutes = found["zone"].str.extract_groups(r"([+-])(\d{2}):?(\d{2})?").struct.unnest()
+def _parts(groups: pl.DataFrame) -> dict[str, Array]:
+    """The parts of dates that the grammar's groups hold, for `points_in_time`."""
+    timed = groups["hour"].null_count() < len(groups)
+    names = [name for name in UNSAID if name in groups.columns and (timed or name not in CLOCK_PARTS)]
+    numbers = groups.select(pl.col(name).cast(pl.Int64).fill_null(UNSAID[name]) for name in names)
+    parts: dict[str, Array] = {name: numbers[name].to_numpy() for name in names}
+    if "name" in groups:
+        parts["month"] = groups["name"].replace_strict(MONTH_OF, default=1, return_dtype=pl.Int64).to_numpy()
+    if timed and "half" in groups:
+        fraction = groups["fraction"].str.pad_end(6, "0").str.head(6).cast(pl.Int64).fill_null(0)
+        half = groups.select(pl.coalesce("half", "half2")).to_series()
+        parts["fraction"] = fraction.to_numpy()
+        parts["half"] = half.replace_strict(HALVES, default=-1, return_dtype=pl.Int64).to_numpy()
+    if timed and "zone" in groups and groups["zone"].null_count() < len(groups):
+        sign, hours, minutes = groups["zone"].str.extract_groups(OFFSET).struct.unnest()
         ahead = 60 * hours.cast(pl.Int64).fill_null(0).to_numpy() + minutes.cast(pl.Int64).fill_null(0).to_numpy()
-        west = (sign == "-").fill_null(False).to_numpy()
-        named = found["zone"].replace_strict(ZONES, default=0, return_dtype=pl.Int64).to_numpy()
-        clock = clock - (np.where(west, -ahead, ahead) + 60 * named) * 60 * SECOND
-    return clock, valid
-
-
-def _number(found: pl.DataFrame, name: str) -> Array:
-    numbers: Array = found[name].to_numpy() if name in found else np.full(len(found), UNSAID[name])
-    return numbers
+        named = groups["zone"].replace_strict(ZONES, default=0, return_dtype=pl.Int64).to_numpy()
+        parts["ahead"] = np.where((sign == "-").fill_null(False).to_numpy(), -ahead, ahead) + 60 * named
+    return parts
 
 
 def days(cells: Cells, form: str, missing: Sequence[str] = MISSING_WORDS) -> Array:

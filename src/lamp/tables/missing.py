@@ -34,6 +34,7 @@ PLACEHOLDERS += ("#div/0!", "#value!", "#ref!", "#name?", "#num!", "#null!")
 
 FREQUENT, LEAST_ROWS = 0.02, 3  # least share of the rows, and least rows, at which such a word may be a value
 NOT_SEEN = r"[\u200b\u200e\u200f\u2060\ufeff]"  # invisible characters of zero width
+OTHER_DIGITS = r"[\p{Nd}--0-9]"  # of other scripts, and full-width ones
 WHOLE = r"^([+-]?\d+)\.0+$"  # 3.0 is the same word as 3
 
 
@@ -65,6 +66,16 @@ def changed(text: pl.Series, which: pl.Series, change: Callable[[pl.Series], pl.
     """
     at = which.arg_true()
     return text.clone().scatter(at, change(text.gather(at))) if len(at) else text
+
+
+def in_ascii_digits(text: pl.Series) -> pl.Series:
+    """The texts with the digits 0 to 9 in place of those of other scripts."""
+
+    def replaced(some: pl.Series) -> pl.Series:
+        others = some.str.extract_all(OTHER_DIGITS).explode(empty_as_null=False).unique().to_list()
+        return some.str.replace_many(others, [str(unicodedata.digit(each)) for each in others])
+
+    return changed(text, text.str.contains(OTHER_DIGITS), replaced)
 
 
 def without_decimals(text: pl.Series) -> pl.Series:

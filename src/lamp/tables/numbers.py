@@ -6,7 +6,6 @@ number in every table. Text of another form is not a number; it is never read as
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import polars as pl
 
 from lamp.tables import durations
 from lamp.tables.cells import Array, Cells, read_together, rows_of
-from lamp.tables.missing import MISSING_WORDS, changed
+from lamp.tables.missing import MISSING_WORDS, changed, in_ascii_digits
 from lamp.tables.scales import CODES, open_scales, parted, scale_and_unit
 
 MOST_SHOWN = 50  # words kept as examples
@@ -27,7 +26,6 @@ SLIPS, SLIPS_SHARE = 2, 0.05  # least words, and share of words, with another de
 OTHER = {".": ",", ",": "."}  # {decimal mark: thousands separator}
 
 # ---- the grammar -----------------------------------------------------------------------------------------------------
-OTHER_DIGITS = r"[\p{Nd}--0-9]"  # of other scripts, and full-width ones
 MINUS, BLANKS, QUOTES = (
     "[\u2212\u2010-\u2013\ufe63\uff0d]",
     "[\u00a0\u2000-\u200a\u202f\u205f\t]",
@@ -210,10 +208,7 @@ def _read(text: pl.Series, inside: pl.Series, decimal: str) -> pl.DataFrame:
 
 def _in_ascii(text: pl.Series) -> pl.Series:
     """The words with ASCII's digits, minus signs, blanks and quotes in place of others."""
-    others = text.str.extract_all(OTHER_DIGITS).explode(empty_as_null=False).drop_nulls().unique().to_list()
-    if others:
-        text = text.str.replace_many(others, [str(unicodedata.digit(each)) for each in others])
-    return text.str.replace_all(MINUS, "-").str.replace_all(BLANKS, " ").str.replace_all(QUOTES, "'")
+    return in_ascii_digits(text).str.replace_all(MINUS, "-").str.replace_all(BLANKS, " ").str.replace_all(QUOTES, "'")
 
 
 def _units(fields: pl.DataFrame) -> tuple[pl.Series, pl.Series]:

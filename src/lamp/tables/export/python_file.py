@@ -15,7 +15,7 @@ from lamp.interop.python_rules import RULES
 from lamp.interop.python_script import Script
 from lamp.interop.python_text import docstring
 from lamp.saving import write_file
-from lamp.tables import parsing
+from lamp.tables import dates, parsing
 from lamp.tables.column import Column
 from lamp.tables.columns import BooleanColumn, CategoryColumn, DateColumn, NumberColumn
 from lamp.tables.export import probe, reader
@@ -42,7 +42,7 @@ import base64
 import datetime
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np"""
@@ -54,7 +54,7 @@ PREDICT = '''def predict(table):
 WIDTH = 116
 READER = (
     reader.features, reader.is_gap, reader.number, reader.boolean, reader.word, reader.category, reader.date,
-    reader.parts_of_times, reader.encoded,
+    reader.in_words, reader.points_in_time, reader.parts_of_times, reader.encoded,
 )  # fmt: skip
 
 
@@ -146,10 +146,16 @@ def learned(column: Column) -> dict[str, Any]:
     if isinstance(column, CategoryColumn):
         return {"gaps": gaps, "levels": column.levels, "others": bool(column.rare), "missing": column.missing}
     assert isinstance(column, DateColumn)
+    form = column.format or dates.ISO
     return {
         "gaps": gaps,
         "codes": days_among(column),
-        "form": column.format,
+        "grammar": dates.grammar(form),
+        "short_years": "%y" in form,
+        "digits": form == dates.COMPACT,
+        "clock": form == dates.TIME_ALONE,
+        "months": dates.MONTH_OF if "%b" in form else {},
+        "zones": dates.ZONES,
         "parts": {part: (mean, std) for part, (mean, std) in column.parts.items()},
         "indicator": column.indicator,
     }

@@ -1,8 +1,8 @@
 """How an exported Python file reads raw columns. The source of these functions is written into the file.
 
-So they use numpy and Python's own library alone, and each kind of column has one function: it takes the column's name,
-its values and what training learned, and returns its features (n, features). A value that does not fit is a ValueError
-that names the column.
+So they use numpy, Python's own library and each other alone. Each kind of column has one function: it takes the
+column's name, its values and what training learned, and returns its features (n, features). A value that does not fit
+is a ValueError that names the column.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
+from lamp.tables.calendars import points_in_time
 
 
 def features(table: Any, columns: dict[str, tuple[str, dict[str, Any]]]) -> Any:
@@ -46,8 +48,10 @@ def number(
         if is_gap(value, gaps):
             return float("nan")
         try:
-            if isinstance(value, str) and not text:
-                raise ValueError
+            if isinstance(value, str):
+                plain = re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", value.strip())
+                if not text or not plain or re.fullmatch(r"[+-]?0[0-9]+", value.strip()):  # 007 is a code
+                    raise ValueError
             found = float(value)
         except (TypeError, ValueError):
             raise ValueError(f"column {name!r}: pass a number, not {value!r}") from None
@@ -87,7 +91,8 @@ def word(value: Any) -> str | None:
         return None
     if isinstance(value, (bool, np.bool_)):
         return "true" if value else "false"
-    return re.sub(r"^([+-]?\d+)\.0+$", r"\1", unicodedata.normalize("NFC", str(value).strip()))
+    text = re.sub("[\u200b\u200e\u200f\u2060\ufeff]", "", str(value))  # invisible
+    return re.sub(r"^([+-]?\d+)\.0+$", r"\1", unicodedata.normalize("NFC", text.strip()))
 
 
 def category(
@@ -111,34 +116,31 @@ def category(
 
 
 def date(
-    name: str, values: Sequence[Any], gaps: Sequence[str], codes: Sequence[float], form: str | None,
-    parts: dict[str, tuple[float, float]], indicator: bool,
+    name: str, values: Sequence[Any], gaps: Sequence[str], codes: Sequence[float], grammar: str, short_years: bool,
+    digits: bool, clock: bool, months: dict[str, int], zones: dict[str, int], parts: dict[str, tuple[float, float]],
+    indicator: bool,
 ) -> Any:  # fmt: skip
     """Days since 1970, and sines and cosines of the time within a year, month, week and day, standardised."""
 
     def read(value: Any) -> Any:
         if is_gap(value, gaps):
             return np.datetime64("NaT", "us")
-        try:
-            if isinstance(value, str):
-                value = in_form(value.strip())
-            if isinstance(value, datetime.time):
-                value = datetime.datetime.combine(datetime.date(1970, 1, 1), value)
+        at = np.datetime64("NaT", "us")
+        if digits and isinstance(value, (int, np.integer)):
+            value = str(value)
+        if isinstance(value, str):
+            at = in_words(value.strip(), grammar, short_years, months, zones)
+        elif isinstance(value, datetime.time) and clock:
+            at = np.datetime64(datetime.datetime.combine(datetime.date(1970, 1, 1), value), "us")
+        elif isinstance(value, np.datetime64) and not clock:
+            at = value.astype("datetime64[us]")
+        elif isinstance(value, datetime.date) and not clock:
             if isinstance(value, datetime.datetime) and value.tzinfo is not None:
                 value = value.astimezone(datetime.timezone.utc).replace(tzinfo=None)  # noqa: UP017 (Python 3.10)
-            if isinstance(value, np.datetime64):
-                return value.astype("datetime64[us]")
-            if not isinstance(value, datetime.date):
-                raise ValueError
-            return np.datetime64(value, "us")
-        except ValueError:
-            raise ValueError(f"column {name!r}: pass a datetime, not {value!r}") from None
-
-    def in_form(text: str) -> datetime.datetime:
-        if form is None or form == "%Y-%m-%d":
-            return datetime.datetime.fromisoformat(text)
-        found = datetime.datetime.strptime(text, form)
-        return found.replace(year=2069) if "%y" in form and found.year == 1969 else found
+            at = np.datetime64(value, "us")
+        if np.isnat(at):
+            raise ValueError(f"column {name!r}: pass a {'time of day' if clock else 'datetime'}, not {value!r}")
+        return at
 
     at = np.array([read(value) for value in values], dtype="datetime64[us]")
     at[np.isin(at.astype(np.int64) / 86400e6, np.array(codes, dtype=np.float64))] = np.datetime64("NaT")
@@ -147,6 +149,26 @@ def date(
     out = [np.where(there, (found[part] - mean) / std, 0.0) for part, (mean, std) in parts.items()]
     out += [(~there).astype(np.float64)] * indicator
     return np.stack(out, 1) if out else np.empty((len(at), 0))
+
+
+def in_words(
+    text: str, grammar: str, short_years: bool, months: dict[str, int], zones: dict[str, int]
+) -> np.datetime64:
+    """The point in time that a text names, in UTC; NaT for text of another form than the grammar's."""
+    match = re.fullmatch(grammar, unicodedata.normalize("NFC", text).lower())
+    if match is None:
+        return np.datetime64("NaT", "us")
+    groups = {name: word for name, word in match.groupdict().items() if word is not None}
+    half = {"a": 0, "p": 12}.get(groups.pop("half", groups.pop("half2", "")), -1)
+    month, zone, fraction = groups.pop("name", ""), groups.pop("zone", ""), groups.pop("fraction", "")
+    parts = {name: int(digits) for name, digits in groups.items()}
+    if month:
+        parts["month"] = months[month]
+    ahead = 60 * zones.get(zone, 0)
+    if offset := re.search(r"([+-])(\d\d):?(\d\d)?", zone):
+        ahead = (60 * int(offset[2]) + int(offset[3] or 0)) * (-1 if offset[1] == "-" else 1)
+    parts |= {"half": half, "fraction": int(fraction.ljust(6, "0")[:6]), "ahead": ahead}
+    return np.datetime64(points_in_time(parts, short_years)[()], "us")
 
 
 def parts_of_times(at: Any) -> dict[str, Any]:
