@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from lamp.errors import ArgumentError, DataError
-from lamp.tables import Preprocessing, dates, kinds, month_names
+from lamp.tables import Preprocessing, dates, kinds, month_names, read_table
 from lamp.tables.conventions import Conventions
 from lamp.tables.month_names import MONTHS
 
@@ -72,6 +72,10 @@ def at(text):
         (["14:30", "2:30 AM", "23:59:59.5"], ["1970-01-01 14:30", "1970-01-01 02:30", "1970-01-01 23:59:59.5"]),
         (["2021-03", "2021-12"], ["2021-03-01", "2021-12-01"]),
         (["03/2021", "12/2021"], ["2021-03-01", "2021-12-01"]),
+        (["03-2021", "12-2021"], ["2021-03-01", "2021-12-01"]),
+        (["03.2021", "12.2021", "NA"], ["2021-03-01", "2021-12-01", None]),
+        (["3.2021", "12.2020", "7.2020", "8.2021"], ["2021-03-01", "2020-12-01", "2020-07-01", "2021-08-01"]),
+        (["2021.03", "2020.12", "2019.07", "2021.01"], ["2021-03-01", "2020-12-01", "2019-07-01", "2021-01-01"]),
         (["Mar 2021", "Dec 2020"], ["2021-03-01", "2020-12-01"]),
         (["2021-W01", "2020-W53"], ["2021-01-04", "2020-12-28"]),
         (["2021-W01-3", "2020-W53-7"], ["2021-01-06", "2021-01-03"]),
@@ -113,7 +117,7 @@ def at(text):
     ],
 )  # fmt: skip
 def test_dates(words, expected):
-    assert times(words) == [at(text) for text in expected]
+    assert times(words) == [text and at(text) for text in expected]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +145,9 @@ def test_what_is_no_date(words):
 
 
 def test_numbers_stay_numbers():
-    for words in (["1614782400", "1614868800"], ["44258", "44259"], ["2021", "2022"], ["20211399", "20210303"]):
+    for words in (["1614782400", "1614868800"], ["44258", "44259"], ["2021", "2022"], ["20211399", "20210303"],
+                  ["3.2021", "4.2020"], ["3.19", "4.20", "5.19", "6.20"], ["2021.05", "2021.55", "2021.04", "1999.01"],
+                  ["13.2021", "03.2021", "4.2021", "5.2021"]):  # fmt: skip
         assert decided(words)[1][0].kind == "number"
 
 
@@ -166,6 +172,51 @@ def test_what_was_decided_is_told(words, said):
     found = decided(words)[1][0]
     assert said in found.why
     assert found.reported
+
+
+def test_months_beside_numbers_with_decimal_commas():
+    """03.2021 shows no decimal point."""
+    months = [f"{k % 12 + 1:02d}.{2019 + k % 3}" for k in range(ROWS)]
+    frame = pl.DataFrame({"d": months, "x": [f"{k % 7 + 1},020" for k in range(ROWS)], "y": ["0,5", "1,5"] * 18})
+    found = {each.name: each for each in kinds.decide(frame, "")}
+    assert found["d"].known["format"] == "%m.%Y"
+    assert "'01.2019' and the like are read as month.year (--kind d=number reads numbers)" in found["d"].why
+    assert found["x"].known["decimal"] == ","
+    assert read_table(b"d,z\n03.2021,1\n12.2020,2\n")["d"].to_list() == ["03.2021", "12.2020"]
+
+
+HOURS = [f"2021-01-0{k % 9 + 1}T{k % 24:02d}:30" for k in range(ROWS)]
+NAIVE = pl.Series([at("2021-01-03 10:30")])
+
+
+@pytest.mark.parametrize(
+    ("training", "new", "said"),
+    [
+        ([each + "+09:00" for each in HOURS], ["2021-01-03T10:30"], "1 time without a time zone is read as UTC"),
+        ([each + "+09:00" for each in HOURS], NAIVE, "1 time without a time zone is read as UTC"),
+        ([each + "Z" for each in HOURS], ["2021-01-03T10:30+01:00"], ""),
+        (HOURS, ["2021-01-03T10:30+09:00", "2021-01-03 02:00 CET"], "2 times with a time zone are read in UTC"),
+        (HOURS, NAIVE.dt.replace_time_zone("Asia/Tokyo"), "1 time with a time zone is read in UTC"),
+        (HOURS, NAIVE, ""),
+        (HOURS, ["2021-01-03", "2021-01-03T10:30"], ""),
+        ([each[:10] for each in HOURS], ["2021-01-03T10:30Z"], ""),
+    ],
+)
+def test_zones_that_training_had_not_are_told(training, new, said):
+    frame, found = decided(training)
+    made = Preprocessing().fit(kinds.typed(frame, found, Conventions().settled(frame)), found)
+    notes: list[str] = []
+    made = Preprocessing.from_json(made.to_json())
+    made.transform(pl.DataFrame({"d": new, "beside": [1] * len(new)}), notes)
+    assert [note for note in notes if "zone" in note] == ([note for note in notes if said in note] if said else [])
+    assert not said or any(said in note for note in notes)
+
+
+def test_times_of_which_only_some_name_a_zone_are_told():
+    _, found = decided(["2021-03-03T14:30+09:00", "2021-03-04T14:30", "2021-03-05T14:30Z"])
+    assert "24 of 36 times name a time zone and count in UTC; the others are read as they stand" in found[0].why
+    assert found[0].reported
+    assert "zone" not in decided(["2021-03-03T14:30Z", "2021-03-04"])[1][0].why
 
 
 def test_the_order_can_be_said():

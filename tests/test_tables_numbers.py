@@ -1,5 +1,6 @@
 """Numbers as people write them: what a column of text is read as, held against what its writer meant."""
 
+import datetime
 import json
 
 import numpy as np
@@ -71,6 +72,39 @@ def test_a_single_unit_of_time_stays_as_it_is():
     assert decided(["90 min", "30 min"]).known["unit"] == "min"
 
 
+@pytest.mark.parametrize("words", [["5k", "6k", "9k"], ["$5k", "$6k", "$9k"], ["5 Mio.", "9 Mio."]])
+def test_numbers_without_trainings_scale_are_told(words):
+    frame = table(words)
+    made = Preprocessing().fit(frame, kinds.decide(frame, ""))
+    made = Preprocessing.from_json(made.to_json())
+    for x, told in ((["5", "6"], 2), (pl.Series([5.0, 6.0]), 2), ([words[0], "0"], 0)):
+        notes: list[str] = []
+        made.transform(pl.DataFrame({"x": x, "beside": [0, 7]}), notes)
+        said = "x: 2 values without a k, M or the like are read as they stand, such as 5; training had them from 5"
+        assert sum(said in note for note in notes) * 2 == told
+    notes = []
+    made.transform(pl.DataFrame({"x": [made.columns[0].low], "beside": [0]}), notes)
+    assert not any("a k, M" in note for note in notes)
+
+
+def test_numbers_without_trainings_units_of_time_are_told():
+    frame = table(["3 h 20 min", "45 min"])
+    made, notes = Preprocessing().fit(frame, kinds.decide(frame, "")), []
+    made.transform(pl.DataFrame({"x": ["200", "45 min"], "beside": [0, 7]}), notes)
+    assert notes == ["x: 1 value without s is read as in s"]
+    typed = pl.Series([datetime.timedelta(minutes=45)])
+    notes = []
+    made.transform(pl.DataFrame({"x": typed, "beside": [7]}), notes)
+    assert notes == []
+
+
+@pytest.mark.parametrize("dash", ["\u2013", "\u2010", " \u2012"])
+def test_an_open_range_is_no_negative_number(dash):
+    decision = decided(["2019", "2018", *FILL, "2020" + dash])
+    assert (decision.kind, decision.known["words"]) == ("number", ["2020" + dash])
+    assert decided([f"{year}{dash}" for year in (2017, 2018, 2019)]).kind == "category"
+
+
 def test_a_clock_is_a_time_of_day_unless_said_otherwise():
     clocks = ["12:30:00", "7:05:10", "23:59:59"]
     found = decided(clocks)
@@ -114,6 +148,7 @@ def test_another_table_may_write_its_durations_otherwise():
         (["€ 12", "12,5 €"], [12, 12.5]),
         (["USD 5", "USD 6.25"], [5, 6.25]),
         (["CHF 1'000.50", "CHF 3.00"], [1000.5, 3]),
+        (["300.\u2013", "5.50"], [300, 5.5]),
         (["R$ 5,50", "R$ 1.000,00"], [5.5, 1000]),
         (["52.9%", "3 %", "0"], [52.9, 3, 0]),
         (["(100.00)", "100.00"], [-100, 100]),

@@ -52,6 +52,7 @@ class NumberColumn(Column):
     words      the words found among the numbers in training, which count as missing
     decimal, unit, zeros, scales  how the text writes numbers: see NumberForm
     without    whether training had numbers without the unit
+    unscaled   whether training had numbers without a k, M or the like
     open       whether training did not show which mark is the decimal one, so that 1,020 is ambiguous
     grouped    whether some numbers in training had thousands separators
     thousandths  whether some may have had three decimals, such as 1.125. Older folders do not say so
@@ -72,6 +73,7 @@ class NumberColumn(Column):
     zeros: bool = False
     scales: bool = False
     without: bool = True
+    unscaled: bool = True
     open: bool = False
     grouped: bool = False
     thousandths: bool = True
@@ -123,7 +125,7 @@ class NumberColumn(Column):
 
     @classmethod
     def _unfitted(cls, name: str, known: Mapping[str, Any]) -> Self:
-        about_form = ("decimal", "unit", "zeros", "scales", "without", "open", "grouped", "thousandths")
+        about_form = ("decimal", "unit", "zeros", "scales", "without", "unscaled", "open", "grouped", "thousandths")
         form = {key: known[key] for key in about_form if key in known}
         return cls(name, 0.0, 0.0, 1.0, False, 0.0, 0.0, **form, **own_missing_words(known))
 
@@ -148,7 +150,7 @@ class NumberColumn(Column):
             odd = unread(column, each, gap)
             if odd.any():
                 refuse_words(column, each, odd, column.form.described)
-            column._remark(each, len(row) - int(gap.sum()), said)
+            column._remark(each, row, said)
             if far:
                 refuse_infinite(
                     column.name, row, "correct them, leave the cells empty, or take them for missing with --unknown gap"
@@ -161,15 +163,28 @@ class NumberColumn(Column):
 
     def _without_unit(self, cells: Cells, there: int) -> int:
         """How many of a column's `there` numbers have no unit."""
+        if cells.dtype == pl.Time or isinstance(cells.dtype, pl.Duration):
+            return 0
         if not parsing.is_text(cells.dtype):
             return there
         parts = cells.read(parts_of, self.decimal)
         bare = self.form.fits(parts) & (parts.unit == "") & ~cells.missing(self.missing_words)
         return int(cells.count[bare].sum())
 
-    def _remark(self, cells: Cells, there: int, notes: list[str]) -> None:
-        """Add remarks on ambiguous text of a form that did not occur in training."""
-        bare = self._without_unit(cells, there) if self.unit and not self.without else 0
+    def _remark(self, cells: Cells, x: Numbers, notes: list[str]) -> None:
+        """Add remarks on ambiguous text of a form that did not occur in training; x (n,) are the numbers."""
+        if self.scales and not self.unscaled:
+            outside = ((x < self.low) | (x > self.high)) & (x != 0)
+            if parsing.is_text(cells.dtype):
+                outside &= ~cells.rows(cells.read(parts_of, self.decimal).scaled, False)
+            if outside.any():
+                bare = int(outside.sum())
+                are = "is" if bare == 1 else "are"
+                notes.append(
+                    f"{self.name}: {counted(bare, 'value')} without a k, M or the like {are} read as they stand, such "
+                    f"as {x[outside][0]:g}; training had them from {self.low:g} to {self.high:g}"
+                )
+        bare = self._without_unit(cells, int((~np.isnan(x)).sum())) if self.unit and not self.without else 0
         if bare:
             are = "is" if bare == 1 else "are"
             notes.append(f"{self.name}: {counted(bare, 'value')} without {self.unit} {are} read as in {self.unit}")

@@ -36,6 +36,7 @@ class DateColumn(Column):
     format  how the text writes the day, as in strftime; None if the table's column has a type for dates
     parts   {part: [mean, standard deviation]} of each part that varies; missing values become the mean
     words   the words found among the dates in training, which count as missing
+    zoned   whether training's times of day named a time zone; None if only some did, or there were none
     """
 
     kind: ClassVar[str] = "date"
@@ -43,6 +44,7 @@ class DateColumn(Column):
     parts: dict[str, list[float]]
     indicator: bool
     words: list[str] = field(default_factory=list)
+    zoned: bool | None = None
 
     def __post_init__(self) -> None:
         if self.format is not None:  # older files have the time of day in it
@@ -68,7 +70,8 @@ class DateColumn(Column):
 
     @classmethod
     def _unfitted(cls, name: str, known: Mapping[str, Any]) -> Self:
-        return cls(name, known.get("format"), {}, False, known.get("words", []), **own_missing_words(known))
+        learned = {key: known[key] for key in ("words", "zoned") if key in known}
+        return cls(name, known.get("format"), {}, False, **learned, **own_missing_words(known))
 
     @staticmethod
     def _fit_parts(columns: Sequence[DateColumn], at: Numbers) -> None:
@@ -100,6 +103,7 @@ class DateColumn(Column):
             if not column.indicator:
                 column._filled(missing, said, "replaced by the mean date")
             column._remark_on_clocks(int(clock.sum()), len(gap) - missing, said)
+            column._remark_on_zones(each, said)
         parts = [
             np.where(gaps, 0.0, (x - mean) / std)
             for part, x in _parts(np.where(gaps, EPOCH, at)).items()
@@ -118,6 +122,22 @@ class DateColumn(Column):
             )
         elif not with_clock and "sine of day" in self.parts:
             notes.append(f"{self.name}: no row has a time of day, which training had; midnight is taken")
+
+    def _remark_on_zones(self, cells: Cells, notes: list[str]) -> None:
+        """Add a remark if times of day name a time zone and training's did not, or the other way round."""
+        if self.zoned is None:
+            return
+        named, others = dates.zones(cells, self.format, self.missing_words)
+        if self.zoned and others:
+            are = "is" if others == 1 else "are"
+            notes.append(
+                f"{self.name}: {counted(others, 'time')} without a time zone {are} read as UTC; training's named theirs"
+            )
+        elif not self.zoned and named:
+            are = "is" if named == 1 else "are"
+            notes.append(
+                f"{self.name}: {counted(named, 'time')} with a time zone {are} read in UTC; training's named none"
+            )
 
 
 def _read_all(columns: Sequence[DateColumn], cells: Sequence[Cells]) -> Numbers:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from datetime import time
 from functools import cache, lru_cache
 from typing import Any
 
@@ -18,7 +19,7 @@ import polars as pl
 from lamp.tables.calendars import points_in_time
 from lamp.tables.cells import Cells, read_together
 from lamp.tables.evidence import Found
-from lamp.tables.missing import MISSING_WORDS, in_ascii_digits
+from lamp.tables.missing import MISSING_WORDS, in_ascii_digits, is_text
 from lamp.tables.month_names import DAY_NAMES, MONTH_OF
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -68,6 +69,9 @@ CLOCK = (
 ZONES = {"est": -5, "edt": -4, "cst": -6, "cdt": -5, "mst": -7, "mdt": -6, "pst": -8, "pdt": -7}  # hours; RFC 822
 ZONES |= {"wet": 0, "west": 1, "cet": 1, "cest": 2, "mez": 1, "mesz": 2, "eet": 2, "eest": 3}  # of Europe
 HALVES = {"a": 0, "p": 12}
+MAY_NAME_ZONE = re.compile(  # rules out most texts without a zone
+    r"(?:[:h.]\d\d|\dt\d{4}|^\d{12}|\d ?[ap]\.? ?m|uhr).*?(?:z|[+-]\d\d|[a-z]{3,4})", re.IGNORECASE
+)
 OFFSET = r"([+-])(\d{2}):?(\d{2})?"
 ZONE = rf"(?: ?(?P<zone>z|utc|gmt|(?:utc|gmt)?[+-]\d{{2}}:?(?:\d{{2}})?|{'|'.join(ZONES)})(?:\[[a-z_/+-]+\])?)?"
 AFTER_THE_DAY = rf"(?:(?:[t:_]|,? +|,? +(?:at|um) +){CLOCK.replace('[:h]', '[:h.]').replace('(?::', '(?:[:.]')}{ZONE})?"
@@ -94,7 +98,9 @@ NAMED = [f"%d{mark}%b{mark}{year}" for year in ("%Y", "%y") for mark in " -/."] 
     "%Y-%b-%d",
 ]
 NAMED += ["%b %Y", "%b-%Y", "%b-%y", "%Y %b", "%Y-%b"]
-OF_MONTHS = ["%Y-%m", "%Y/%m", "%m/%Y"]
+MONTHS_LIKE_NUMBERS = {"%m.%Y": r"^(?:0?[1-9]|1[0-2])\.(?:19|20)\d\d$", "%Y.%m": r"^(?:19|20)\d\d\.(?:0[1-9]|1[0-2])$"}
+OF_MONTHS = ["%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", *MONTHS_LIKE_NUMBERS]
+SEVERAL = 4  # different texts from which they are months, as so many numbers would hardly all look like these
 OTHERS = [
     *OF_MONTHS,
     "%Y-W%V-%u",
@@ -207,6 +213,52 @@ def _parts(groups: pl.DataFrame) -> dict[str, Array]:
 def days(cells: Cells, form: str, missing: Sequence[str] = MISSING_WORDS) -> Array:
     """(m,) the dates and times in the different texts of a column, datetime64[us]; NEVER for other texts."""
     return np.where(cells.missing(missing), NEVER, cells.read(instants, form, alone=True))
+
+
+def zones(cells: Cells, form: str | None, missing: Sequence[str] = MISSING_WORDS) -> tuple[int, int]:
+    """The number of rows with a time of day that name a time zone, and of those that do not."""
+    series = cells.series
+    if isinstance(series.dtype, pl.Datetime):
+        clocks = int((series.dt.time() != time()).sum())
+        return (clocks, 0) if series.dtype.time_zone else (0, clocks)
+    if form in (None, TIME_ALONE) or not is_text(series.dtype):
+        return 0, 0
+    at = days(cells, str(form), missing)
+    named = ~np.isnat(at) & cells.read(names_zone, form, alone=True)
+    clock = ~np.isnat(at) & (at != at.astype("datetime64[D]")) & ~named
+    return int(cells.count[named].sum()), int(cells.count[clock].sum())
+
+
+def names_zone(text: pl.Series, form: str) -> Array:
+    """(m,) booleans: which texts of a form name a time zone."""
+    at = [k for k, each in enumerate(text.to_list()) if MAY_NAME_ZONE.search(each)]
+    named = np.zeros(len(text), bool)
+    if at:
+        groups = text.gather(at).str.to_lowercase().str.extract_groups(grammar(form)).struct.unnest()
+        named[at] = groups["zone"].is_not_null().to_numpy()
+    return named
+
+
+def months_in(cells: Cells, missing: Sequence[str] = MISSING_WORDS) -> str:
+    """The form of a column of months that look like numbers, such as 03.2021 or 2021.03; "" for any other column."""
+    few = [each for each in cells.first(A_FEW) if each.lower() not in missing]
+    if not _month_form(few):
+        return ""
+    return months_like_numbers(cells.text.filter(pl.Series(~cells.missing(missing))))
+
+
+def months_like_numbers(text: pl.Series) -> str:
+    """The form of months such as 03.2021 or 2021.03, if all these texts have it, none of them null; else ""."""
+    form = _month_form(text.head(A_FEW).to_list())
+    if not form or not text.str.contains(MONTHS_LIKE_NUMBERS[form]).all():
+        return ""
+    telling = text.n_unique() >= SEVERAL or (form[:2] != "%Y" and text.str.starts_with("0").any())
+    return form if telling else ""
+
+
+def _month_form(words: Sequence[str]) -> str:
+    fitting = (form for form, each in MONTHS_LIKE_NUMBERS.items() if all(re.match(each, word) for word in words))
+    return next(fitting, "") if words else ""
 
 
 # ---- how a column writes its dates -----------------------------------------------------------------------------------

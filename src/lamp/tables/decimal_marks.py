@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 
+from lamp.tables import dates
 from lamp.tables.cells import Array, Cells, read_together
 from lamp.tables.evidence import Found
 from lamp.tables.numbers import OTHER, parts_of, those
@@ -22,6 +23,8 @@ PLAIN = re.compile(r"[+-]?(?:0?\.\d+|\d{4,}\.\d*|\d*\.(?:\d{1,2}|\d{4,}))(?:[eE]
 def decimal_mark(column: pl.Series | Cells) -> Found:
     """The decimal mark of a column of text, as its own rows show it."""
     cells = Cells.of(column)
+    if dates.months_in(cells):
+        return Found(".")
     if example := _point(cells):
         return Found(".", "proven", example)
     marked = cells.read(has_mark)

@@ -161,8 +161,8 @@ FORM = ("decimal", "unit", "zeros", "scales")
 def _of_form(seen: numbers.Seen) -> dict[str, Any]:
     """The fields of a NumberColumn that say how its numbers are written."""
     form = {key: getattr(seen.form, key) for key in FORM}
-    without = seen.form.unit in ("", None, durations.SECOND) or bool(seen.units[""])
-    return {**form, "words": seen.odd, "without": without}
+    without = seen.form.unit in ("", None) or bool(seen.units[""])
+    return {**form, "words": seen.odd, "without": without, "unscaled": seen.unscaled}
 
 
 # ---- kinds that the user asked for -----------------------------------------------------------------------------------
@@ -180,14 +180,16 @@ def _asked(cells: Cells, kind: str, conventions: Conventions) -> Decision:
         order = conventions.dates_in(name)
         form, read = dates.best(cells, missing, order.value) or (None, 0)
         odd = dates.unread(cells, form, missing) if form else []
-        known = {"format": form, "words": odd}
+        zoned, mixed = _zoned(cells, form, missing)
+        known = {"format": form, "words": odd, **zoned}
         rows = cells.there(missing)
         why = remarks.of_dates(name, order, form, odd, rows - read, rows) if form else ""
+        why = "; ".join(filter(None, [why, mixed]))
     elif kind == "boolean":
         read, why = parsing.answers(cells, missing).count(), ""
     elif kind in ("number", "date"):
         read = parsing.numbers(cells).count() if kind == "number" else parsing.times(cells, None).count()
-        why, known = "", {} if kind == "number" else {"format": None}
+        why, known = "", {} if kind == "number" else {"format": None, **_zoned(cells, None, missing)[0]}
     else:
         return Decision(name, ASKED[kind], ASKED_FOR)
     if read == 0 and cells.series.count():
@@ -209,7 +211,8 @@ def _decide(cells: Cells, conventions: Conventions) -> Decision:
         return Decision(name, "left out", f"values of type {dtype} are neither numbers nor words")
     if parsing.is_time(dtype):
         form = dates.TIME_ALONE if dtype == pl.Time else None
-        return _varying(parsing.times(cells, None, missing), Decision(name, "date", known={"format": form}))
+        known = {"format": form, **_zoned(cells, form, missing)[0]}
+        return _varying(parsing.times(cells, None, missing), Decision(name, "date", known=known))
     if dtype == pl.Boolean:
         return _varying(cells.series, Decision(name, "boolean"))
     if (summary := conventions.plain_in(name)) is not None and conventions.plain is not None:
@@ -283,6 +286,11 @@ def _decide_text(cells: Cells, conventions: Conventions) -> Decision:
     there = cells.there(missing)
     if there == 0:
         return Decision(name, "left out", "all values are missing")
+    if form := dates.months_in(cells, missing):
+        change = remarks.option(name, "number", "kind")
+        example = cells.counted(missing).words[0]
+        why = f"{example!r} and the like are read as {dates.described(form)} ({change} reads numbers)"
+        return _varying(parsing.times(cells, form, missing), Decision(name, "date", why, {"format": form}, True))
     numeric = _half_are_numbers(cells, conventions)
     seen = numbers.seen(cells, decimal.value, missing) if numeric else numbers.nothing(cells)
     known = {"decimal": decimal.value, "open": not decimal.known}
@@ -308,8 +316,9 @@ def _decide_text(cells: Cells, conventions: Conventions) -> Decision:
         far = "" if form == dates.TIME_ALONE else remarks.of_missing_days(name, days)
         if form == dates.TIME_ALONE and durations.CLOCK in seen.units:
             far = f"{remarks.option(name, 'number', 'kind')} reads durations"
-        why = "; ".join(filter(None, [remarks.of_dates(name, order, form, odd, there - rows, there), far]))
-        return _varying(days, Decision(name, "date", why, {"format": form, "words": odd}, bool(why)))
+        zoned, mixed = _zoned(cells, form, missing)
+        why = "; ".join(filter(None, [remarks.of_dates(name, order, form, odd, there - rows, there), mixed, far]))
+        return _varying(days, Decision(name, "date", why, {"format": form, "words": odd, **zoned}, bool(why)))
     change = remarks.option(name, "number", "kind")
     notes = remarks.of_near_numbers(seen, there, MOSTLY, change)
     notes = notes or remarks.of_limits(cells, decimal.value, missing, MOSTLY, f"{change} takes them for gaps")
@@ -320,6 +329,14 @@ def _decide_text(cells: Cells, conventions: Conventions) -> Decision:
     notes += remarks.of_near_dates(form, rows, there, odd, remarks.option(name, "date", "kind"))
     notes += remarks.of_missing_words(name, cells.frequent_missing(missing))
     return _decide_words(cells, missing, notes)
+
+
+def _zoned(cells: Cells, form: str | None, missing: Sequence[str]) -> tuple[dict[str, bool], str]:
+    """The field `zoned` of a DateColumn, if its times of day tell, and a remark where only some name a time zone."""
+    named, others = dates.zones(cells, form, missing)
+    if named and others:
+        return {}, remarks.of_some_zones(named, named + others)
+    return ({"zoned": bool(named)} if named or others else {}), ""
 
 
 def _decide_words(cells: Cells, missing: Sequence[str], notes: Sequence[str]) -> Decision:

@@ -26,6 +26,7 @@ SLIPS, SLIPS_SHARE = 2, 0.05  # least words, and share of words, with another de
 OTHER = {".": ",", ",": "."}  # {decimal mark: thousands separator}
 
 # ---- the grammar -----------------------------------------------------------------------------------------------------
+OPEN_RANGE = "\\d *[\u2010-\u2013]$"  # 2019\u2013 is not negative
 MINUS, BLANKS, QUOTES = (
     "[\u2212\u2010-\u2013\ufe63\uff0d]",
     "[\u00a0\u2000-\u200a\u202f\u205f\t]",
@@ -208,7 +209,9 @@ def _read(text: pl.Series, inside: pl.Series, decimal: str) -> pl.DataFrame:
 
 def _in_ascii(text: pl.Series) -> pl.Series:
     """The words with ASCII's digits, minus signs, blanks and quotes in place of others."""
-    return in_ascii_digits(text).str.replace_all(MINUS, "-").str.replace_all(BLANKS, " ").str.replace_all(QUOTES, "'")
+    text = in_ascii_digits(text)
+    signed = changed(text, ~text.str.contains(OPEN_RANGE), lambda some: some.str.replace_all(MINUS, "-"))
+    return signed.str.replace_all(BLANKS, " ").str.replace_all(QUOTES, "'")
 
 
 def _units(fields: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
@@ -245,6 +248,7 @@ class Seen:
     fractions  whether some numbers are not whole
     special    {word: number} for some words in an unusual notation
     scaled     a word with a k or M, or ""
+    unscaled   whether some numbers other than 0 have no k or M
     mixed      a word with the other decimal mark, if that occurs beside words that could have either; else ""
     """
 
@@ -258,6 +262,7 @@ class Seen:
     fractions: bool
     special: dict[str, float]
     scaled: str
+    unscaled: bool
     mixed: str
 
     def value(self, word: str, decimal: str) -> float | None:
@@ -283,7 +288,7 @@ class Seen:
 
 def nothing(cells: Cells) -> Seen:
     """What a column of words looks like."""
-    return Seen(cells, NumberForm(), 0, [], 0, Counter(), [], False, {}, "", "")
+    return Seen(cells, NumberForm(), 0, [], 0, Counter(), [], False, {}, "", True, "")
 
 
 def rows(cells: Cells, decimal: str, missing: Sequence[str] = MISSING_WORDS) -> int:
@@ -328,6 +333,7 @@ def seen(cells: Cells, decimal: str, missing: Sequence[str] = MISSING_WORDS, ask
         bool((values != np.round(values)).any()),
         _special(cells, read, numbers),
         _example(cells, scaled, numbers),
+        bool((read & ~parts.scaled & (numbers != 0)).any()),
         _mixed(cells, text, those(cells, read), decimal) if text else "",
     )
 

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from lamp.tables.cells import AT_A_TIME
+from lamp.tables.dates import months_like_numbers
 from lamp.tables.missing import MISSING_WORDS, is_text
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
@@ -20,6 +21,7 @@ Numbers = np.ndarray[Any, np.dtype[Any]]
 SIDE_BY_SIDE = 8  # groups of columns parsed together, for several threads
 FIRST = 20  # rows that rule out most columns of anything else
 ENOUGH = 1_000  # rows in which some number must prove that the point is a decimal point
+OF_MONTHS = ((1, 13), (1900, 2100))  # the ranges of 03.2021 and of 2021.03 as numbers
 EXACT = 2.0**53  # float64 holds all whole numbers up to here, and not all beyond
 CODE = r"^[+-]?0\d+$"  # 007 is a word
 # Numbers in which the point can only be a decimal point: 0.5, 1.25, 1000.125, but not 1.020
@@ -87,6 +89,10 @@ def plain_numbers(frame: pl.DataFrame, missing: Sequence[str] = MISSING_WORDS) -
         long = read.get_columns()
         for k in np.flatnonzero(plain).tolist():
             group, place = divmod(k, len(columns[0]))
+            if points[k] and any(low[k] >= least and high[k] < most for least, most in OF_MONTHS):
+                words = text[str(group)].slice(place * rows, rows).drop_nulls()
+                if months_like_numbers(words):
+                    continue
             found.append(long[group].slice(place * rows, rows).alias(names[k]))
             example = examples[k] if proven[k] else ""
             summaries[names[k]] = Summary(int(count[k]), float(low[k]), float(high[k]), bool(whole[k]), example)

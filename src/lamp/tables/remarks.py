@@ -217,6 +217,12 @@ def of_dates(name: str, order: Found, form: str, odd: Sequence[str], odd_rows: i
     return "; ".join(filter(None, parts))
 
 
+def of_some_zones(named: int, clocks: int) -> str:
+    """The remark that only some of a column's times name a time zone."""
+    verb = "names" if named == 1 else "name"
+    return f"{named:,} of {clocks:,} times {verb} a time zone and count in UTC; the others are read as they stand"
+
+
 def of_near_dates(form: str, rows: int, there: int, odd: Sequence[str], change: str) -> list[str]:
     """A remark on a column of which at least half the values are dates of one form, and the others are not."""
     if not form or rows < MANY * there or not odd:

@@ -6,6 +6,8 @@ import math
 
 import polars as pl
 
+from lamp.tables.dates import months_like_numbers
+
 # Words for missing numbers; words for missing text are handled later, in upper or lower case
 NO_NUMBERS = ["", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "?"]
 
@@ -34,7 +36,7 @@ def _typed(text: pl.Series) -> pl.Series:
         return text
     if numbers.null_count() > text.null_count():
         return _truth(text)
-    if text.str.contains(CODE).any() or _has_open_points(text):
+    if text.str.contains(CODE).any() or _has_open_points(text) or months_like_numbers(text.drop_nulls()):
         return text
     largest = max(-float(numbers.min()), float(numbers.max()))  # type: ignore[arg-type]
     for whole in (pl.Int64, pl.Int128) if largest >= EXACT else (pl.Int64,):
