@@ -6,20 +6,22 @@ import io
 import json
 import lzma
 import os
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
 import zlib
-from datetime import time
+from datetime import time, timedelta
 
 import polars as pl
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lamp.errors import LampError
-from lamp.tables import ReadOptions, read_table, read_with, write_table
+from lamp.errors import DataError, LampError
+from lamp.tables import Preprocessing, ReadOptions, kinds, read_table, read_with, write_table
 from lamp.tables.reading import names
 from lamp.tables.reading.options import bytes_of
 
@@ -310,12 +312,17 @@ SHEET = {
     'Target="styles.xml"/></Relationships>',
     "xl/styles.xml": '<styleSheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><fonts><font/></fonts>'
     "<fills><fill/></fills><borders><border/></borders><cellStyleXfs><xf/></cellStyleXfs>"
-    '<cellXfs><xf numFmtId="0"/><xf numFmtId="20" applyNumberFormat="1"/></cellXfs></styleSheet>',
+    '<cellXfs><xf numFmtId="0"/><xf numFmtId="20" applyNumberFormat="1"/>'
+    '<xf numFmtId="46" applyNumberFormat="1"/></cellXfs></styleSheet>',
 }  # fmt: skip
 
 
 def sheet(*rows):
     def cell(value):
+        if isinstance(value, str) and value.startswith("<c"):
+            return value
+        if isinstance(value, timedelta):
+            return f'<c s="2"><v>{value / timedelta(days=1)}</v></c>'  # as [h]:mm:ss
         if isinstance(value, str):
             return f'<c t="inlineStr"><is><t>{value}</t></is></c>'
         if isinstance(value, time):
@@ -358,6 +365,49 @@ def test_times_of_day_of_a_sheet():
     times = [time(10, 35), time(0, 0), time(23, 59)]
     frame = read_table(workbook(["t", "b"], *[[each, "x"] for each in times], [None, "y"]), sheet="two")
     assert frame["t"].to_list() == [*times, None]
+
+
+def test_durations_of_a_sheet():
+    pytest.importorskip("fastexcel")
+    spans = [timedelta(hours=36), timedelta(hours=6), timedelta(hours=7)]
+    frame = read_table(workbook(["t", "b"], *[[each, str(k)] for k, each in enumerate(spans)]), sheet="two")
+    assert frame["t"].to_list() == spans
+    (found,) = kinds.decide(frame.drop("b"), "")
+    assert (found.kind, found.why, found.reported) == ("number", "durations are read as seconds", True)
+    made = Preprocessing().fit(frame.drop("b"), [found])
+    text = pl.DataFrame({"t": ["36:00:00", "6 h", "420 min"]})
+    assert torch.equal(made.transform(text), made.transform(frame.drop("b")))
+    with pytest.raises(DataError, match="column 't' mixes kinds of values") as caught:
+        read_table(workbook(["t", "b"], [spans[0], "x"], [time(6, 0), "y"]), sheet="two")
+    assert "one format" in caught.value.fix
+
+
+def test_cells_of_a_sheet_without_a_value_are_told():
+    pytest.importorskip("fastexcel")
+    rows = [7.5, '<c r="A3" t="e"><v>#N/A</v></c>', '<c r="A4" t="e"><f>1/0</f><v>#DIV/0!</v></c>']
+    rows += ['<c r="A5"><f>1+1</f><v></v></c>', '<c r="A6"><f>1+1</f></c>', '<c r="A7"><f>1+1</f><v>2</v></c>']
+    frame, notes = noted(workbook(["a", "b"], *[[each, "x"] for each in rows]), sheet="two")
+    assert frame["a"].to_list() == [7.5, None, None, None, None, 2]
+    assert "2 cells with #N/A or #DIV/0! count as missing: A3, A4" in notes
+    assert "2 formulas without a kept value count as missing: A5, A6; to keep the values, open the file" in notes
+    words = ['<c t="str"><f>IF(1,"")</f><v></v></c>', "u"]  # an empty text is a value
+    assert "missing" not in noted(workbook(["a", "b"], *[[each, 1] for each in words]), sheet="two")[1]
+
+
+@pytest.mark.parametrize("fault", ["#NAME?", "#SPILL!", "#CALC!"])
+def test_errors_that_cannot_be_read_name_the_cell(fault):
+    pytest.importorskip("fastexcel")
+    wrong = workbook(["a", "b"], [7.5, "x"], [f'<c r="A3" t="e"><v>{fault}</v></c>', "y"])
+    with pytest.raises(DataError, match=re.escape(f"has the error {fault} in A3")) as caught:
+        read_table(wrong, sheet="two")
+    assert "correct the formula" in caught.value.fix
+
+
+def test_very_large_whole_numbers_of_a_sheet():
+    pytest.importorskip("fastexcel")
+    large = workbook(["a", "b"], [1e19, "x"], [5, "y"])
+    assert read_table(large, sheet="two").rows() == [(1e19, "x"), (5, "y")]
+    assert read_table(large, sheet="two", header=False).shape == (3, 2)
 
 
 def test_names_that_come_again_in_a_sheet_are_left_out_and_told():

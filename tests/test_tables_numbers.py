@@ -83,7 +83,7 @@ def test_numbers_without_trainings_scale_are_told(words):
         said = "x: 2 values without a k, M or the like are read as they stand, such as 5; training had them from 5"
         assert sum(said in note for note in notes) * 2 == told
     notes = []
-    made.transform(pl.DataFrame({"x": [made.columns[0].low], "beside": [0]}), notes)
+    made.transform(pl.DataFrame({"x": [made.columns[0].to_dict()["low"]], "beside": [0]}), notes)
     assert not any("a k, M" in note for note in notes)
 
 

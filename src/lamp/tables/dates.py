@@ -252,7 +252,7 @@ def months_like_numbers(text: pl.Series) -> str:
     form = _month_form(text.head(A_FEW).to_list())
     if not form or not text.str.contains(MONTHS_LIKE_NUMBERS[form]).all():
         return ""
-    telling = text.n_unique() >= SEVERAL or (form[:2] != "%Y" and text.str.starts_with("0").any())
+    telling = text.n_unique() >= SEVERAL or (form[:2] != "%Y" and bool(text.str.starts_with("0").any()))
     return form if telling else ""
 
 

@@ -213,6 +213,9 @@ def _decide(cells: Cells, conventions: Conventions) -> Decision:
         form = dates.TIME_ALONE if dtype == pl.Time else None
         known = {"format": form, **_zoned(cells, form, missing)[0]}
         return _varying(parsing.times(cells, None, missing), Decision(name, "date", known=known))
+    if isinstance(dtype, pl.Duration):
+        decision = Decision(name, "number", "durations are read as seconds", {"unit": durations.SECOND}, reported=True)
+        return _decide_numbers(cells, parsing.numbers(cells), decision, missing)
     if dtype == pl.Boolean:
         return _varying(cells.series, Decision(name, "boolean"))
     if (summary := conventions.plain_in(name)) is not None and conventions.plain is not None:
@@ -286,11 +289,11 @@ def _decide_text(cells: Cells, conventions: Conventions) -> Decision:
     there = cells.there(missing)
     if there == 0:
         return Decision(name, "left out", "all values are missing")
-    if form := dates.months_in(cells, missing):
+    if months := dates.months_in(cells, missing):
         change = remarks.option(name, "number", "kind")
         example = cells.counted(missing).words[0]
-        why = f"{example!r} and the like are read as {dates.described(form)} ({change} reads numbers)"
-        return _varying(parsing.times(cells, form, missing), Decision(name, "date", why, {"format": form}, True))
+        why = f"{example!r} and the like are read as {dates.described(months)} ({change} reads numbers)"
+        return _varying(parsing.times(cells, months, missing), Decision(name, "date", why, {"format": months}, True))
     numeric = _half_are_numbers(cells, conventions)
     seen = numbers.seen(cells, decimal.value, missing) if numeric else numbers.nothing(cells)
     known = {"decimal": decimal.value, "open": not decimal.known}
@@ -316,8 +319,8 @@ def _decide_text(cells: Cells, conventions: Conventions) -> Decision:
         far = "" if form == dates.TIME_ALONE else remarks.of_missing_days(name, days)
         if form == dates.TIME_ALONE and durations.CLOCK in seen.units:
             far = f"{remarks.option(name, 'number', 'kind')} reads durations"
-        zoned, mixed = _zoned(cells, form, missing)
-        why = "; ".join(filter(None, [remarks.of_dates(name, order, form, odd, there - rows, there), mixed, far]))
+        zoned, partly = _zoned(cells, form, missing)
+        why = "; ".join(filter(None, [remarks.of_dates(name, order, form, odd, there - rows, there), partly, far]))
         return _varying(days, Decision(name, "date", why, {"format": form, "words": odd, **zoned}, bool(why)))
     change = remarks.option(name, "number", "kind")
     notes = remarks.of_near_numbers(seen, there, MOSTLY, change)

@@ -89,7 +89,7 @@ def plain_numbers(frame: pl.DataFrame, missing: Sequence[str] = MISSING_WORDS) -
         long = read.get_columns()
         for k in np.flatnonzero(plain).tolist():
             group, place = divmod(k, len(columns[0]))
-            if points[k] and any(low[k] >= least and high[k] < most for least, most in OF_MONTHS):
+            if bool(np.ravel(points)[k]) and any(low[k] >= least and high[k] < most for least, most in OF_MONTHS):
                 words = text[str(group)].slice(place * rows, rows).drop_nulls()
                 if months_like_numbers(words):
                     continue

@@ -16,12 +16,14 @@ from lamp.interop.python_script import Script
 from lamp.interop.python_text import docstring
 from lamp.saving import write_file
 from lamp.tables import dates, parsing
+from lamp.tables.calendars import points_in_time
 from lamp.tables.column import Column
 from lamp.tables.columns import BooleanColumn, CategoryColumn, DateColumn, NumberColumn
 from lamp.tables.export import probe, reader
 from lamp.tables.export.ensembles import bins_of, days_among, ensemble_of, taken
 from lamp.tables.kinds import listed
 from lamp.tables.model import TableModel
+from lamp.tables.month_names import MONTH_OF
 
 OPENING = """Predicts {target} with an ensemble of {members} networks. Needs only numpy.
 
@@ -54,7 +56,7 @@ PREDICT = '''def predict(table):
 WIDTH = 116
 READER = (
     reader.features, reader.is_gap, reader.number, reader.boolean, reader.word, reader.category, reader.date,
-    reader.in_words, reader.points_in_time, reader.parts_of_times, reader.encoded,
+    reader.in_words, points_in_time, reader.parts_of_times, reader.encoded,
 )  # fmt: skip
 
 
@@ -154,7 +156,7 @@ def learned(column: Column) -> dict[str, Any]:
         "short_years": "%y" in form,
         "digits": form == dates.COMPACT,
         "clock": form == dates.TIME_ALONE,
-        "months": dates.MONTH_OF if "%b" in form else {},
+        "months": MONTH_OF if "%b" in form else {},
         "zones": dates.ZONES,
         "parts": {part: (mean, std) for part, (mean, std) in column.parts.items()},
         "indicator": column.indicator,

@@ -125,7 +125,7 @@ def date(
     def read(value: Any) -> Any:
         if is_gap(value, gaps):
             return np.datetime64("NaT", "us")
-        at = np.datetime64("NaT", "us")
+        at: Any = np.datetime64("NaT", "us")
         if digits and isinstance(value, (int, np.integer)):
             value = str(value)
         if isinstance(value, str):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Mapping
 from datetime import date
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import polars as pl
+from polars import selectors
 
 from lamp.errors import DataError
 from lamp.printable import counted
 from lamp.tables.reading.delimited import note_data_as_names, repeats_of_names
 from lamp.tables.reading.names import distinct
 from lamp.tables.reading.options import MOST_BYTES, ReadOptions, check_width
+from lamp.tables.reading.sheet_faults import faults, remarks_on, some
 from lamp.tables.reading.sources import Content, refuse_large
 
 # The errors that damaged files raise; a panic of polars is not a PolarsError
@@ -20,6 +24,8 @@ UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, 
 BYTES_PER_VALUE = 8  # in memory, roughly
 DAY_ZERO = (date(1899, 12, 30), date(1899, 12, 31))  # of a time of day, by program
 READS_SHEETS = "fastexcel"
+COLUMN = re.compile(r"could not determine dtype for column (.+)")
+COMBINATION = re.compile(r"unsupported column type combination: \{(.+)\}")
 UNNAMED = "__UNNAMED__"  # that package's name for a column without a name
 
 
@@ -79,17 +85,15 @@ def read_sheets(content: Content, options: ReadOptions, notes: list[str]) -> pl.
             f"{content.name}: read the first sheet, {chosen!r}; --sheet reads another: {', '.join(names[1:6])}"
         )
     lines = options.skip_lines or 0
-    by_fastexcel = {"skip_rows": lines} if options.header is False else {"header_row": lines}
+    found = faults(content.data, chosen, options.max_bytes or MOST_BYTES)
     try:
-        frame = pl.read_excel(
-            io.BytesIO(content.data), sheet_name=chosen, engine="calamine", infer_schema_length=None,
-            has_header=options.header is not False, raise_if_empty=False, drop_empty_rows=False, drop_empty_cols=False,
-            read_options=by_fastexcel if lines else None,
-        )  # fmt: skip
+        frame = _loaded(reader, content, chosen, options)
         first = reader.load_sheet(chosen, header_row=None, skip_rows=lines or None, n_rows=1, dtypes="string")
         header = ["" if each is None else str(each) for each in first.to_polars().row(0)] if first.width else []
     except (*UNREADABLE, fastexcel.FastExcelError) as error:
+        _refuse_cells(content.name, error, found)
         _refuse(content.name, "spreadsheet", error)
+    notes += [f"{content.name}: {each}" for each in remarks_on(found)]
     check_width(content.name, frame.width, options)
     there = frame.filter(~pl.all_horizontal(pl.all().is_null())) if frame.width else frame
     if empty := len(frame) - len(there):
@@ -101,7 +105,7 @@ def read_sheets(content: Content, options: ReadOptions, notes: list[str]) -> pl.
     if len(header) != there.width:  # of a header in another row
         header = ["" if name.startswith(UNNAMED) else name for name in there.columns]
     there = there.with_columns(map(_times_of_day, there.get_columns()))
-    text = there.cast(pl.String)
+    text = there.with_columns(selectors.duration().dt.total_seconds()).cast(pl.String)
     if repeated := repeats_of_names(text, header):
         verb = "repeats" if len(repeated) == 1 else "repeat"
         notes.append(f"{content.name}: left out {counted(len(repeated), 'row')} that {verb} the names of the columns")
@@ -109,6 +113,22 @@ def read_sheets(content: Content, options: ReadOptions, notes: list[str]) -> pl.
     elif options.header is None and len(there):
         note_data_as_names(text, header, content.name, notes)
     return there.rename(dict(zip(there.columns, distinct(header, notes, content.name), strict=True)))
+
+
+def _loaded(reader: Any, content: Content, sheet: str, options: ReadOptions) -> pl.DataFrame:
+    """The cells of a sheet."""
+    lines, header = options.skip_lines or 0, options.header is not False
+    by_fastexcel = {"header_row": lines} if header else {"skip_rows": lines}
+    try:
+        return pl.read_excel(
+            io.BytesIO(content.data), sheet_name=sheet, engine="calamine", infer_schema_length=None, has_header=header,
+            raise_if_empty=False, drop_empty_rows=False, drop_empty_cols=False,
+            read_options=by_fastexcel if lines else None,
+        )  # fmt: skip
+    except pl.exceptions.InvalidOperationError:  # whole numbers beyond 64 bits, of which polars would make integers
+        places = {} if header else {"header_row": None}
+        found: pl.DataFrame = reader.load_sheet(sheet, schema_sample_rows=None, **by_fastexcel, **places).to_polars()
+        return found
 
 
 def _times_of_day(column: pl.Series) -> pl.Series:
@@ -122,6 +142,24 @@ def _check_size(name: str, size: int, options: ReadOptions) -> None:
     most = options.max_bytes or 4 * MOST_BYTES
     if size > most:
         refuse_large(name, size, most)
+
+
+def _refuse_cells(name: str, error: BaseException, found: Mapping[str, list[str]]) -> None:
+    """Raise the DataError for a sheet of which a cell or a column cannot be read, if that is the error's cause."""
+    said = str(error)
+    column = COLUMN.search(said)
+    where = f"{name}: column {column[1]!r}" if column else name
+    wrong = next((each for each in found if each in said), "")
+    if wrong:
+        raise DataError(
+            f"{where} has the error {wrong} in {some(found[wrong])}", expected="cells with values", got=wrong,
+            fix="correct the formula or clear the cell, and save the file",
+        ) from None  # fmt: skip
+    if kinds := COMBINATION.search(said):
+        raise DataError(
+            f"{where} mixes kinds of values", expected="one kind in a column", got=kinds[1],
+            fix="give the whole column one format: [h]:mm:ss for durations, hh:mm for times of day, or text",
+        ) from None  # fmt: skip
 
 
 def _refuse(name: str, kind: str, error: BaseException) -> NoReturn:
