@@ -140,6 +140,16 @@ class DateColumn(Column):
             )
 
 
+def zoned(cells: Cells, form: str | None, missing: Sequence[str]) -> tuple[dict[str, bool], str]:
+    """The field `zoned` of a DateColumn, if its times of day tell, and a remark where only some name a time zone."""
+    named, others = dates.zones(cells, form, missing)
+    if named and others:
+        verb = "names" if named == 1 else "name"
+        said = f"{named:,} of {named + others:,} times {verb} a time zone and count in UTC"
+        return {}, f"{said}; the others are read as they stand"
+    return ({"zoned": bool(named)} if named or others else {}), ""
+
+
 def _read_all(columns: Sequence[DateColumn], cells: Sequence[Cells]) -> Numbers:
     """(c, n) the points in time, datetime64[us]; NaT where one is missing or a cell holds something else."""
     missing = [each.missing_words for each in columns]

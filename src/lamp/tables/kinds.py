@@ -12,8 +12,9 @@ import polars as pl
 
 from lamp.errors import ArgumentError, DataError
 from lamp.printable import shortened
-from lamp.tables import dates, decimal_marks, durations, numbers, parsing, plain, remarks
+from lamp.tables import date_column, dates, decimal_marks, durations, numbers, parsing, plain, remarks
 from lamp.tables.cells import Cells
+from lamp.tables.column import refuse_infinite
 from lamp.tables.columns import MOST_LEVELS, frequent
 from lamp.tables.conventions import Conventions
 from lamp.tables.missing import MISSING_WORDS, PLACEHOLDERS, as_text
@@ -23,7 +24,6 @@ from lamp.tables.scales import refuse_open_scales
 
 DROP = "drop"
 ASKED = {"number": "number", "category": "category", "boolean": "boolean", "date": "date", DROP: "left out"}
-
 ASKED_FOR = "asked for"
 
 ENOUGH_TO_TELL = 20  # with fewer rows, "all values differ" may be chance
@@ -180,7 +180,7 @@ def _asked(cells: Cells, kind: str, conventions: Conventions) -> Decision:
         order = conventions.dates_in(name)
         form, read = dates.best(cells, missing, order.value) or (None, 0)
         odd = dates.unread(cells, form, missing) if form else []
-        zoned, mixed = _zoned(cells, form, missing)
+        zoned, mixed = date_column.zoned(cells, form, missing)
         known = {"format": form, "words": odd, **zoned}
         rows = cells.there(missing)
         why = remarks.of_dates(name, order, form, odd, rows - read, rows) if form else ""
@@ -189,7 +189,7 @@ def _asked(cells: Cells, kind: str, conventions: Conventions) -> Decision:
         read, why = parsing.answers(cells, missing).count(), ""
     elif kind in ("number", "date"):
         read = parsing.numbers(cells).count() if kind == "number" else parsing.times(cells, None).count()
-        why, known = "", {} if kind == "number" else {"format": None, **_zoned(cells, None, missing)[0]}
+        why, known = "", {} if kind == "number" else {"format": None, **date_column.zoned(cells, None, missing)[0]}
     else:
         return Decision(name, ASKED[kind], ASKED_FOR)
     if read == 0 and cells.series.count():
@@ -210,8 +210,8 @@ def _decide(cells: Cells, conventions: Conventions) -> Decision:
     if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
         return Decision(name, "left out", f"values of type {dtype} are neither numbers nor words")
     if parsing.is_time(dtype):
-        form = dates.TIME_ALONE if dtype == pl.Time else None
-        known = {"format": form, **_zoned(cells, form, missing)[0]}
+        zoned, _ = date_column.zoned(cells, None, missing)
+        known = {"format": dates.TIME_ALONE if dtype == pl.Time else None, **zoned}
         return _varying(parsing.times(cells, None, missing), Decision(name, "date", known=known))
     if isinstance(dtype, pl.Duration):
         decision = Decision(name, "number", "durations are read as seconds", {"unit": durations.SECOND}, reported=True)
@@ -290,9 +290,7 @@ def _decide_text(cells: Cells, conventions: Conventions) -> Decision:
     if there == 0:
         return Decision(name, "left out", "all values are missing")
     if months := dates.months_in(cells, missing):
-        change = remarks.option(name, "number", "kind")
-        example = cells.counted(missing).words[0]
-        why = f"{example!r} and the like are read as {dates.described(months)} ({change} reads numbers)"
+        why = remarks.of_months(name, cells.counted(missing).words[0], months)
         return _varying(parsing.times(cells, months, missing), Decision(name, "date", why, {"format": months}, True))
     numeric = _half_are_numbers(cells, conventions)
     seen = numbers.seen(cells, decimal.value, missing) if numeric else numbers.nothing(cells)
@@ -319,7 +317,7 @@ def _decide_text(cells: Cells, conventions: Conventions) -> Decision:
         far = "" if form == dates.TIME_ALONE else remarks.of_missing_days(name, days)
         if form == dates.TIME_ALONE and durations.CLOCK in seen.units:
             far = f"{remarks.option(name, 'number', 'kind')} reads durations"
-        zoned, partly = _zoned(cells, form, missing)
+        zoned, partly = date_column.zoned(cells, form, missing)
         why = "; ".join(filter(None, [remarks.of_dates(name, order, form, odd, there - rows, there), partly, far]))
         return _varying(days, Decision(name, "date", why, {"format": form, "words": odd, **zoned}, bool(why)))
     change = remarks.option(name, "number", "kind")
@@ -332,14 +330,6 @@ def _decide_text(cells: Cells, conventions: Conventions) -> Decision:
     notes += remarks.of_near_dates(form, rows, there, odd, remarks.option(name, "date", "kind"))
     notes += remarks.of_missing_words(name, cells.frequent_missing(missing))
     return _decide_words(cells, missing, notes)
-
-
-def _zoned(cells: Cells, form: str | None, missing: Sequence[str]) -> tuple[dict[str, bool], str]:
-    """The field `zoned` of a DateColumn, if its times of day tell, and a remark where only some name a time zone."""
-    named, others = dates.zones(cells, form, missing)
-    if named and others:
-        return {}, remarks.of_some_zones(named, named + others)
-    return ({"zoned": bool(named)} if named or others else {}), ""
 
 
 def _decide_words(cells: Cells, missing: Sequence[str], notes: Sequence[str]) -> Decision:
@@ -386,19 +376,10 @@ def _single(name: str, word: str, missing: bool) -> Decision:
 
 
 def _refuse_infinities(cells: Cells, decision: Decision) -> None:
-    if decision.kind != "number":
-        return
-    missing = decision.known.get("missing_words", MISSING_WORDS)
-    series, numbers = cells.series, parsing.numbers(cells, form_of(decision), missing)
-    if np.isinf(numbers.to_numpy()).any():
-        infinite = numbers.is_infinite().fill_null(False)
-        row = int(infinite.arg_max() or 0)
-        raise DataError(
-            f"column {series.name!r} has infinite values",
-            expected="finite numbers, and empty cells where a number is unknown",
-            got=f"{numbers[row]} in row {row + 1:,}; infinite in {int(infinite.sum()):,} of {len(series):,} rows",
-            fix=f'replace them, or leave the column out: --kind "{series.name}=drop"',
-        )
+    if decision.kind == "number":
+        read = parsing.numbers(cells, form_of(decision), decision.known.get("missing_words", MISSING_WORDS)).to_numpy()
+        if np.isinf(read).any():
+            refuse_infinite(cells.name, read, f'replace them, or leave the column out: --kind "{cells.name}=drop"')
 
 
 def no_column(name: str, names: Sequence[str]) -> ArgumentError:

@@ -217,10 +217,10 @@ def of_dates(name: str, order: Found, form: str, odd: Sequence[str], odd_rows: i
     return "; ".join(filter(None, parts))
 
 
-def of_some_zones(named: int, clocks: int) -> str:
-    """The remark that only some of a column's times name a time zone."""
-    verb = "names" if named == 1 else "name"
-    return f"{named:,} of {clocks:,} times {verb} a time zone and count in UTC; the others are read as they stand"
+def of_months(name: str, example: str, form: str) -> str:
+    """The remark that words that look like numbers are read as months."""
+    change = option(name, "number", "kind")
+    return f"{example!r} and the like are read as {dates.described(form)} ({change} reads numbers)"
 
 
 def of_near_dates(form: str, rows: int, there: int, odd: Sequence[str], change: str) -> list[str]:
