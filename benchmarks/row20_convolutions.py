@@ -19,6 +19,9 @@ from benchmarks.stacks import LARGER, LENET, SIGNALS, TOLERANCE, Sizes, StackInJ
 BATCH, BATCHES = 32, 2
 RULE = Rule("Adam", lr=1e-3, eps=1e-3)
 CHECKED = 6  # steps that must give equal parameters
+# Among 256 networks a few ReLUs change sides by rounding in any case: after six steps in float32 four of the networks
+# are up to 2e-4 away from the same training in float64, with either engine. In float64 both agree within 1e-15.
+OF_MANY = 4e-4
 JOB = 5_000  # steps of a whole training
 OF_LENET = "LeNet-5, 28 x 28 pixels, Adam, batch 32"
 OF_LARGER = "convolutions of 32, 32, 64 and 64 channels, 3 x 32 x 32 pixels, Adam, batch 32"
@@ -49,7 +52,15 @@ def alone(title: str, sizes: Sizes, aims: Mapping[str, float], steps: int) -> Wo
     )
 
 
-def many(title: str, sizes: Sizes, networks: int, sample: int, aims: tuple[float, float], steps: int) -> Work:
+def many(
+    title: str,
+    sizes: Sizes,
+    networks: int,
+    sample: int,
+    aims: tuple[float, float],
+    steps: int,
+    tolerance: float = TOLERANCE,
+) -> Work:
     """Training a population.
 
     sample  how many of the networks torch.nn trains
@@ -64,7 +75,7 @@ def many(title: str, sizes: Sizes, networks: int, sample: int, aims: tuple[float
         steps=steps,
         check_steps=CHECKED,
         job_steps=JOB,
-        tolerance=TOLERANCE,
+        tolerance=tolerance,
         networks=networks,
     )
 
@@ -74,6 +85,6 @@ WORKS = (
     many(OF_LENET, LENET, 16, 16, (11.0, 20.0), 10),
     alone(OF_LARGER, LARGER, {who.FUSED: 1.8}, 10),
     alone(OF_SIGNALS, SIGNALS, dict.fromkeys(PEERS, 1.0), 50),
-    many(OF_SIGNALS, SIGNALS, 256, 2, (1.0, 1.0), 10),
+    many(OF_SIGNALS, SIGNALS, 256, 2, (1.0, 1.0), 10, tolerance=OF_MANY),
 )
 ROW = Row(20, "populations of LeNet-5, larger images, and signals", WORKS)
