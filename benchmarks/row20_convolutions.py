@@ -24,7 +24,7 @@ CHECKED = 6  # steps that must give equal parameters
 OF_MANY = 4e-4
 JOB = 5_000  # steps of a whole training
 OF_LENET = "LeNet-5, 28 x 28 pixels, Adam, batch 32"
-OF_LARGER = "convolutions of 32, 32, 64 and 64 channels, 3 x 32 x 32 pixels, Adam, batch 32"
+OF_LARGER = "4 convolutions of 32 to 64 channels, 3 x 32 x 32 pixels, Adam, batch 32"
 OF_SIGNALS = "3 convolutions along signals of 128 steps with 3 channels, Adam, batch 32"
 
 
