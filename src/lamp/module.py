@@ -40,6 +40,7 @@ from lamp.values import a_function, a_generator, a_switch
 
 Held = TypeVar("Held")
 PLAIN = frozenset((bool, int, float, str, type(None)))  # no members: the usual options, passed by without isinstance
+NESTED = (list, tuple, dict)  # what may hold members; a union, written where it is asked for, would be made each time
 
 
 class Module(TorchHabits, Participant, metaclass=ModuleMeta):
@@ -107,14 +108,15 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
     # ---- members -----------------------------------------------------------------------------------------------
     def _members(self, kind: type[Held]) -> Iterator[tuple[str, Held]]:
         """Names and values of the attributes of this type, and of what is inside lists, tuples and dicts."""
-        if "_registered" in vars(self):
-            self._wrap_registered(vars(self)["_registered"])
-        for name, value in vars(self).items():
+        attributes = vars(self)
+        if "_registered" in attributes:
+            self._wrap_registered(attributes["_registered"])
+        for name, value in attributes.items():
             if type(value) in PLAIN:
                 continue
             if isinstance(value, kind):
                 yield name, value
-            elif isinstance(value, list | tuple | dict):
+            elif isinstance(value, NESTED):
                 yield from members_within(value, kind, name)
 
     @called()
@@ -134,20 +136,22 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
 
     def _walk(self, prefix: str, seen: set[int] | None, above: tuple[Module, ...] = ()) -> Iterator[tuple[str, Module]]:
         """This module and all below it, with their paths. If `seen` is None, shared modules appear at every path."""
-        if any(module is self for module in above):
-            raise ArgumentError(
-                f"{type(self).__name__} contains itself, as {prefix!r} of {type(above[0]).__name__}",
-                expected="modules that form a tree",
-                got="an attribute that leads back to a module that contains it",
-                fix="remove that attribute, and let the outer module pass what is needed as an input of forward",
-            )
+        for module in above:
+            if module is self:
+                raise ArgumentError(
+                    f"{type(self).__name__} contains itself, as {prefix!r} of {type(above[0]).__name__}",
+                    expected="modules that form a tree",
+                    got="an attribute that leads back to a module that contains it",
+                    fix="remove that attribute, and let the outer module pass what is needed as an input of forward",
+                )
         if seen is not None:
             if id(self) in seen:
                 return
             seen.add(id(self))
         yield prefix, self
+        above = (*above, self)
         for name, child in self.named_children():
-            yield from child._walk(f"{prefix}.{name}" if prefix else name, seen, (*above, self))
+            yield from child._walk(f"{prefix}.{name}" if prefix else name, seen, above)
 
     @called()
     def modules(self) -> Iterator[Module]:
@@ -329,7 +333,7 @@ def members_within(
             continue
         if isinstance(item, kind):
             yield f"{name}.{key}", item
-        elif isinstance(item, list | tuple | dict) and id(item) not in above:  # a list may contain itself
+        elif isinstance(item, NESTED) and id(item) not in above:  # a list may contain itself
             yield from members_within(item, kind, f"{name}.{key}", above)
 
 
