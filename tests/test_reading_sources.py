@@ -583,3 +583,22 @@ def test_crc_is_checked():
     packed[-6] ^= 1
     refused(bytes(packed), "damaged")
     assert zlib.crc32(CSV) == int.from_bytes(gzip.compress(CSV)[-8:-4], "little")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_with_byte_order_marks_may_be_joined(end, encoding):
+    lines = ["name,b", *(f"{'uv'[k % 2]},w{k % 3}" for k in range(24))]
+    one = (end.join(lines) + end).encode(encoding)
+    frame, notes = noted(one + one, as_text=True)
+    assert frame.columns == ["name", "b"]
+    assert (len(frame), frame[0].rows(), frame[24].rows()) == (48, [("u", "w0")], [("u", "w0")])
+    assert "left out line 26, which repeats the names of the columns" in notes
+    assert "header" not in notes
+
+
+def test_a_closed_file_is_told(tmp_path):
+    path = write_table(pl.DataFrame({"a": [1, 2], "b": [3, 4]}), str(tmp_path / "t.csv"))
+    with path.open() as file:
+        assert read_table(file).rows() == [(1, 3), (2, 4)]
+    refused(file, "a file that is closed", "pass its path")

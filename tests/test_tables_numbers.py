@@ -529,3 +529,43 @@ def test_the_grammar_reads_each_word_in_one_way(mark):
     words = ["1,020", "1.020", "$5", "(5)", "3k", "x", "1 000", "5-", "12 kg", "007"]
     alone = [numbers.parsed(pl.Series([word]), mark).row(0) for word in words]
     assert numbers.parsed(pl.Series(words), mark).rows() == alone
+
+
+# ---- numbers of another size -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("mark", ["-1.7976931348623157e+308", "-3.4028235e+38", "1e30"])
+@pytest.mark.parametrize("typed", [False, True])
+def test_a_mark_for_no_data_counts_as_missing_and_is_told(mark, typed):
+    words = [str(k % 7 + 0.5) for k in range(59)]
+    frame = pl.DataFrame({"x": [*words, mark], "beside": [(7 * k) % 13 for k in range(60)]})
+    frame = frame.with_columns(pl.col("x").cast(pl.Float64)) if typed else frame
+    found = kinds.decide(frame, "")
+    assert (
+        f"{float(mark):g} in 1 row counts as missing, as a mark for no data: the others are below 6.5" in found[0].why
+    )
+    assert found[0].reported
+    made = Preprocessing.from_json(Preprocessing().fit(frame, found).to_json())
+    column = made.columns[0]
+    np.testing.assert_allclose(column.read(frame["x"]).drop_nulls(), list(map(float, words)))
+    z = made.transform(frame).numpy()
+    assert made.features[:2] == ["x", "x is missing"]
+    assert z[-1, 1] == 1
+    np.testing.assert_allclose(z[:59, 0].std(), 1, atol=0.02)
+
+
+def test_large_numbers_that_are_no_marks_stay():
+    for words in (["1e40", "2e40", "3e40"], ["1e31", "2e28", "3e28"]):
+        assert "no data" not in decided(words).why
+        assert None not in values(words)
+    frame = table(["1e200", "2e180", "3e180"])
+    with pytest.raises(DataError, match="too large to be standardised"):
+        Preprocessing().fit(frame, kinds.decide(frame, ""))
+
+
+@pytest.mark.parametrize(("x", "told"), [(1e6, 1), (1e30, 1), (-999, 1), (75, 0), (20, 0), (-10, 0)])
+def test_numbers_far_from_trainings_are_told(x, told):
+    frame = table([str(k) for k in range(20, 50)])
+    made, notes = Preprocessing().fit(frame, kinds.decide(frame, "")), list[str]()
+    for given in (x, f"{x}"):
+        made.transform(pl.DataFrame({"x": [given], "beside": [0]}), notes)
+    said = f"x: 1 number far from training's 20 to 49, such as {x:g}"
+    assert [note for note in notes if "far" in note] == [said] * 2 * told

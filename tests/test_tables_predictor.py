@@ -1,5 +1,6 @@
 """`lamp.tables.load`: a trained folder in Python, from many threads, and behind a web service."""
 
+import datetime
 import importlib.util
 import json
 import threading
@@ -54,6 +55,44 @@ def test_rows_of_every_type(model):
     assert model.predict([]).columns == expected.columns
     gap = [{"age": None, "city": "Bern", "member": "", "since": None}]
     assert len(model.predict(gap, notes=[])) == 1
+
+
+HOURS = datetime.timedelta(hours=10)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("age", [41], "List"),
+        ("age", 1 + 2j, "Object"),
+        ("city", object(), "Object"),
+        ("city", b"Bern", "Binary"),
+        ("city", HOURS, "durations"),
+        ("since", HOURS, "durations"),
+        ("member", {"a": 1}, "Struct"),
+    ],
+)
+def test_values_that_no_cell_has_are_refused(model, column, value, said):
+    with pytest.raises(DataError, match=f"column {column!r} holds values of another type") as caught:
+        model.predict([{**people().to_dicts()[0], column: value}])
+    assert said in caught.value.got
+    grid = people().to_dict(as_series=False) | {"age": np.ones((40, 2))}
+    with pytest.raises(DataError, match="column 'age' holds values of another type"):
+        model.predict(grid)
+
+
+def test_habits_of_other_libraries(model):
+    rows = people().drop("y")
+    assert model(rows).equals(model.predict(rows))
+    with pytest.raises(AttributeError, match="the probability of each class"):
+        model.predict_proba(rows)
+    with pytest.raises(AttributeError, match="classes"):
+        model.classes_  # noqa: B018
+    with pytest.raises(ArgumentError, match="all rows are predicted in one call"):
+        model.predict(rows, batch_size=5)
+    with pytest.raises(ArgumentError, match="notes must be a list"):
+        model.predict(rows, notes="x")
+    assert not hasattr(model, "fit")
 
 
 def test_rows_of_a_file_are_read_as_the_command_reads_them(tmp_path):

@@ -117,6 +117,19 @@ def with_indicators(
     return every[which]
 
 
+def check_type(column: Column, dtype: pl.DataType) -> None:
+    """Raise DataError for values of a type that no cell of a table has, such as lists, or that do not fit the kind."""
+    span = isinstance(dtype, pl.Duration)
+    if not (dtype.is_nested() or dtype in (pl.Binary, pl.Object) or (span and column.kind != "number")):
+        return
+    raise DataError(
+        f"column {column.name!r} holds values of another type",
+        expected=f"values such as training had, which are of the kind {column.kind!r}",
+        got=f"durations ({dtype})" if span else f"values of type {dtype}",
+        fix="pass one number, word, boolean or date per row",
+    )
+
+
 # ---- values that do not fit ------------------------------------------------------------------------------------------
 def unread(column: Column, cells: Cells, gaps: Numbers) -> Numbers:
     """(n,) booleans: where a cell holds something that could not be read and is not among the column's known words.
@@ -162,4 +175,14 @@ def refuse_infinite(name: str, numbers: Numbers, fix: str) -> NoReturn:
         expected="finite numbers, and empty cells where a number is unknown",
         got=f"{numbers[first]} in row {first + 1:,}; infinite in {int(rows.sum()):,} of {len(numbers):,} rows",
         fix=fix,
+    )
+
+
+def refuse_too_large(name: str, largest: float) -> NoReturn:
+    """Raise the DataError for a column whose standard deviation is beyond float64."""
+    raise DataError(
+        f"column {name!r} has numbers too large to be standardised",
+        expected="numbers below about 1e150",
+        got=f"{largest:g}",
+        fix=f"correct them; or, if they mean missing: --missing {name}={largest:g}",
     )

@@ -22,6 +22,7 @@ from lamp.tables.column import (
     Numbers,
     own_missing_words,
     refuse_infinite,
+    refuse_too_large,
     refuse_words,
     unread,
     with_indicators,
@@ -38,6 +39,7 @@ MOST_LEVELS = 50  # words of a category that have a feature of their own
 RAREST = 3  # rows in which such a word must occur at least,
 RARE_SHARE = 1000  # and at least in one of this many rows
 OTHER, GAP = -1, -2  # in the place of a word's index: a word that is no level, and a missing one
+TIMES_BEYOND = 10.0  # widths of training's range beyond it, from which a number is told
 FAR_OUT = 12.0  # standard deviations from the mean beyond which a column's tails are compressed by asinh
 
 
@@ -107,7 +109,10 @@ class NumberColumn(Column):
                 )
         low, median, high = _low_middle_high(x)
         x = np.where(gaps, median, x)
-        mean, std = _mean_and_std(x)
+        with np.errstate(over="ignore"):
+            mean, std = _mean_and_std(x)
+        for k in np.flatnonzero(~np.isfinite(std)).tolist():
+            refuse_too_large(columns[k].name, float(np.abs(x[k]).max()))
         far = np.flatnonzero(np.abs((x - mean) / std).max(1) > FAR_OUT)
         curves: list[dict[str, float] | None] = [None] * len(columns)
         if len(far):
@@ -173,7 +178,12 @@ class NumberColumn(Column):
 
     def _remark(self, cells: Cells, x: Numbers, notes: list[str]) -> None:
         """Add remarks on ambiguous text of a form that did not occur in training; x (n,) are the numbers."""
-        if self.scales and not self.unscaled:
+        width = TIMES_BEYOND * (self.high - self.low)
+        beyond = (x < self.low - width) | (x > self.high + width)
+        if width > 0 and beyond.any():
+            far, example = counted(int(beyond.sum()), "number"), f"such as {x[beyond][0]:g}"
+            notes.append(f"{self.name}: {far} far from training's {self.low:g} to {self.high:g}, {example}")
+        elif self.scales and not self.unscaled:
             outside = ((x < self.low) | (x > self.high)) & (x != 0)
             if parsing.is_text(cells.dtype):
                 outside &= ~cells.rows(cells.read(parts_of, self.decimal).scaled, False)

@@ -106,6 +106,11 @@ def decide(
         )
         cells = conventions.cells_of(there[name])
         found = _asked(cells, asked[name], conventions) if name in asked else _decide(cells, conventions)
+        if found.kind == "number" and conventions.plain_in(name) is None:
+            marks, why = remarks.of_no_data(parsing.numbers(cells, form_of(found), conventions.missing_in(name)))
+            if marks:
+                known = {"missing_words": [*conventions.missing_in(name), *marks]}
+                found = replace(found, why="; ".join(filter(None, [found.why, why])), reported=True)
         decisions.append(replace(found, known={**found.known, **known}))
     used = [decision for decision in decisions if decision.kind != "left out"]
     for decision in used:
@@ -135,11 +140,6 @@ def typed(frame: pl.DataFrame, decisions: Sequence[Decision], conventions: Conve
             elif each.kind == "date" and each.known["format"] != dates.TIME_ALONE:
                 read.append(parsing.times(cells, each.known["format"], missing))
     return frame.with_columns(read)
-
-
-def told(decisions: Iterable[Decision]) -> list[str]:
-    """Remarks on how columns were read; columns that are left out are reported separately."""
-    return by_reason(each for each in decisions if each.reported and each.kind != "left out")
 
 
 def by_reason(decisions: Iterable[Decision]) -> list[str]:

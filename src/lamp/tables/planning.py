@@ -195,7 +195,7 @@ def plan_training(request: Request, notes: list[str] | None = None) -> TrainingP
     made = holdout.parts(frame, labels, held_out, decisions, written, seed=request.seed, notes=notes)
     parts = made.split
     frame = kinds.typed(frame, decisions, written)
-    notes += kinds.told(decisions)
+    notes += kinds.by_reason(each for each in decisions if each.reported and each.kind != "left out")
     if target.is_classes:
         notes += _on_classes(truth, target, parts, held_out)
     else:

@@ -9,14 +9,28 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 
-from lamp.errors import DataError, DTypeError, warn_of
+from lamp.errors import ArgumentError, DataError, DTypeError, warn_of
 from lamp.tables.column import Unknown
 from lamp.tables.folder import load_model, load_reading
 from lamp.tables.model import TableModel
 from lamp.tables.predict import predict
 from lamp.tables.reading import ReadOptions, read_with
+from lamp.torch_habits import explains_attributes
+
+# What other libraries call it, and what to write here
+HABITS = {
+    "predict_proba": "predict(rows) has the columns p(...), the probability of each class",
+    "predict_log_proba": "predict(rows) has the columns p(...), the probability of each class",
+    "classes_": "classes",
+    "feature_names_in_": "columns",
+    "n_features_in_": "len(model.columns)",
+    "score": "lamp evaluate FOLDER TABLE compares predictions with the truth",
+    "fit": "lamp train TABLE --target COLUMN trains a model",
+    "eval": "leave it out: a loaded model only predicts",
+}
 
 
+@explains_attributes(HABITS)
 class TablePredictor:
     """A trained model of a table that predicts rows: `lamp.tables.load(folder).predict(frame)`.
 
@@ -50,6 +64,7 @@ class TablePredictor:
         decimal: str | Sequence[str] = (),
         dates: str | Sequence[str] = (),
         notes: list[str] | None = None,
+        **others: Any,
     ) -> Any:
         """The predictions for rows, in order: the columns that `lamp predict` writes.
 
@@ -68,6 +83,20 @@ class TablePredictor:
         and DataError for missing columns, for refused values, and for columns that seem to have another decimal mark,
         unit or order of dates than training.
         """
+        for name, value in others.items():
+            raise ArgumentError(
+                f"predict has no argument {name!r}",
+                expected="unknown, decimal, dates, notes",
+                got=f"{name}={value!r}"[:60],
+                fix="leave it out: all rows are predicted in one call",
+            )
+        if not (notes is None or isinstance(notes, list)):
+            raise ArgumentError(
+                "notes must be a list to which remarks are added",
+                expected="a list, or None",
+                got=repr(notes)[:60],
+                fix="notes = []; model.predict(rows, notes=notes)",
+            )
         remarks: list[str] = [] if notes is None else notes
         frame, asked = _as_polars(rows, self.columns), self.model.asked(decimal, dates)
         predicted = predict(self.model, frame, unknown=unknown, asked=asked, notes=remarks)
@@ -77,6 +106,8 @@ class TablePredictor:
         if _is_pandas(rows):
             return type(rows)(predicted.to_dict(as_series=False), index=rows.index)
         return predicted
+
+    __call__ = predict
 
     def __repr__(self) -> str:
         return f"TablePredictor({self.target!r} from {len(self.columns)} columns; {self.model.members} networks)"

@@ -17,7 +17,7 @@ from lamp.errors import ArgumentError, DataError, DTypeError
 from lamp.printable import counted
 from lamp.tables import another_table, kinds, remarks
 from lamp.tables.cells import AT_A_TIME, Cells, cells_of
-from lamp.tables.column import Column, Numbers, Unknown
+from lamp.tables.column import Column, Numbers, Unknown, check_type
 from lamp.tables.columns import KINDS, LeftOut, NumberColumn
 from lamp.tables.conventions import Conventions
 from lamp.tables.kinds import Decision, listed
@@ -124,6 +124,9 @@ class Preprocessing:
         asked = asked or Conventions()
         used, places = another_table.with_decimal(self.used, asked), self.places()
         notes += remarks.of_unused_forms(asked, {column.name: column.kind for column in used})
+        schema = frame.schema
+        for column in used:
+            check_type(column, schema[column.name])
         there = _with_plain_numbers(used, dict(zip(frame.columns, frame.get_columns(), strict=True)))
         cells = cells_of(there[column.name] for column in used)
         said: dict[str, list[str]] = {column.name: [] for column in used}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from shlex import quote
 
+import numpy as np
 import polars as pl
 
 from lamp.printable import counted
@@ -23,6 +24,7 @@ CODE_ROWS, CODE_SHARE = 3, 0.005  # least rows, and share of rows, of a number t
 LIMIT = r"^[<>≤≥~≈]=? ?[-+$€£]?[\d.,]"  # such as <5
 MANY = 0.5  # share of numbers, or of dates, in a column of words from which a remark says so
 FAR = 0.5  # distance from the other values, as a share of their range, beyond which a value is an outlier,
+NO_DATA, FAR_FROM_DATA = 1e30, 1e10  # least size of such a mark, and how many times the others' size it is at least
 YEARS = 10  # and for a day also the least distance
 
 
@@ -158,6 +160,20 @@ def _of_many_numbers(seen: numbers.Seen, there: int, change: str) -> list[str]:
 def of_missing_codes(name: str, read: pl.Series, low: float, high: float) -> str:
     """A remark on a number such as -999 or 9999 that is far from the others and may mean missing."""
     return _of_far_values(name, read, {value: f"{value:.15g}" for value in (low, high) if _is_code(value)})
+
+
+def of_no_data(read: pl.Series) -> tuple[list[str], str]:
+    """Numbers such as -3.4e38, by which programs for maps mark a missing one, as words; and the remark on them."""
+    values = read.drop_nulls().to_numpy()
+    size = np.abs(values)
+    huge = np.isfinite(size) & (size >= NO_DATA)
+    found = np.unique(values[huge]).tolist() if huge.any() and not huge.all() else []
+    if not 0 < len(found) <= SHOWN or size[~huge].max() > size[huge].min() / FAR_FROM_DATA:
+        return [], ""
+    rows, verb = int(huge.sum()), "counts" if huge.sum() == 1 else "count"
+    shown = " and ".join(f"{value:g}" for value in found)
+    why = f"as a mark for no data: the others are below {size[~huge].max():.3g}"
+    return [repr(value) for value in found], f"{shown} in {counted(rows, 'row')} {verb} as missing, {why}"
 
 
 def of_missing_days(name: str, read: pl.Series) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,11 +18,12 @@ PARQUET, JSON_LINES = (".parquet", ".pq"), (".jsonl", ".ndjson", ".json")
 ENDINGS = ".csv, .tsv, .parquet, .jsonl"
 
 
-def write_table(frame: pl.DataFrame, path: Path) -> Path:
+def write_table(frame: pl.DataFrame, path: str | os.PathLike[str]) -> Path:
     """Write a table in the format that the file's ending names, either all of it or nothing. Returns the path.
 
     Raises DataError for an unknown ending, and CheckpointError if the file cannot be written.
     """
+    path = Path(path)
     kind = path.suffix.lower()
     write: dict[str, Callable[[Any], Any]] = {
         **{ending: partial(frame.write_csv, separator=mark) for ending, mark in SEPARATORS.items()},

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from lamp.errors import DataError
 from lamp.printable import counted
 
+LINE_ENDS = (b"\n", b"\r")
 BYTE_ORDER_MARKS = (  # the longer ones first
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -51,6 +52,8 @@ def as_utf8(data: bytes, encoding: str | None, name: str, notes: list[str]) -> b
             fix="if it is UTF-16, --encoding utf-16; else the file is damaged or not text: write it again",
         )
     _note_garbled(data, name, notes)
+    for end in LINE_ENDS:
+        data = data.replace(end + codecs.BOM_UTF8, end)  # of files that were joined
     return data
 
 

@@ -82,6 +82,13 @@ def content_of(source: object, options: ReadOptions, notes: list[str]) -> Conten
             name, data = "standard input", _from_stdin(most)
         else:
             data = _from_file(name, most)
+    elif getattr(source, "closed", False) is True:
+        raise ArgumentError(
+            "read_table reads an open file",
+            expected='a path, "-" for standard input, bytes or an open file',
+            got="a file that is closed",
+            fix="read the table before the file is closed, or pass its path",
+        )
     elif hasattr(source, "read"):
         name = str(getattr(source, "name", "the file given"))
         data = _some(source, most, name)  # type: ignore[arg-type]
