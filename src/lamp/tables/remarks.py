@@ -164,7 +164,8 @@ def of_missing_codes(name: str, read: pl.Series, low: float, high: float) -> str
 
 def of_no_data(read: pl.Series) -> tuple[list[str], str]:
     """Numbers such as -3.4e38, by which programs for maps mark a missing one, as words; and the remark on them."""
-    values = read.drop_nulls().to_numpy()
+    values = read.to_numpy()
+    values = values[~np.isnan(values)]
     size = np.abs(values)
     huge = np.isfinite(size) & (size >= NO_DATA)
     found = np.unique(values[huge]).tolist() if huge.any() and not huge.all() else []
