@@ -155,8 +155,10 @@ def _alone(outputs: Any) -> Any:
 
 def _begin(root: Participant, inputs: tuple[Any, ...]) -> Pass:
     """A new pass of this root. It replaces the last one, which is freed unless an output still refers to it."""
-    if FlatBuffer.any_on_meta:
-        check_numbers(root, inputs)
+    if FlatBuffer.any_on_meta and not root.gives_loss:
+        watched = root._watched
+        if watched is None or watched.on_meta or watched.changes != FlatBuffer.changes:
+            check_numbers(root, inputs)
     if running.evaluating:
         through = Pass(root, next(numbers))
         through.evaluating = True

@@ -1,4 +1,5 @@
-"""Trial runs of a user's code: what they may raise, and the default generators, which they must leave as they are."""
+"""The states of random generators; trial runs of a user's code, what they may raise, and the default generators, which
+they must leave as they are."""
 
 from __future__ import annotations
 
@@ -30,6 +31,31 @@ def put_back(states: States) -> None:
     random.setstate(states[0])
     np.random.set_state(states[1])  # noqa: NPY002
     torch.set_rng_state(states[2])
+
+
+# ---- for files -------------------------------------------------------------------------------------------------------
+def state_of(generator: Any) -> Any:
+    """The state of a generator of torch's, numpy's or Python's, in a form for files; `random` and `numpy.random`
+    themselves are the default generators."""
+    if isinstance(generator, torch.Generator):
+        return generator.get_state()
+    if isinstance(generator, np.random.Generator):
+        return generator.bit_generator.state
+    if hasattr(generator, "get_state"):  # numpy's older kind
+        return generator.get_state(legacy=False)
+    version, words, gauss = generator.getstate()
+    return [version, torch.tensor(words), gauss]
+
+
+def set_state(generator: Any, state: Any) -> None:
+    """Restore what `state_of` returned. A state of another kind raises one of RAISED."""
+    if isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = state
+    elif hasattr(generator, "set_state"):
+        generator.set_state(state)
+    else:
+        version, words, gauss = state
+        generator.setstate((version, tuple(words.tolist()), gauss))
 
 
 @contextmanager

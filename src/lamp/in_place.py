@@ -26,10 +26,11 @@ class Watched:
 
     changes   FlatBuffer.changes when they were found: another number may mean other buffers
     first     a parameter, if all lie in one buffer, which is the usual case: then one counter tells all
+    on_meta   whether one of them has no numbers
     counters  weak references to the buffers, and to the parts of them that are counted apart
     """
 
-    __slots__ = ("changes", "counters", "first")
+    __slots__ = ("changes", "counters", "first", "on_meta")
 
     def __init__(self, parameters: Iterable[Parameter]) -> None:
         self.changes = FlatBuffer.changes
@@ -39,6 +40,7 @@ class Watched:
         found: list[FlatBuffer | Part] = list(places)
         for buffer, own in places.items():
             found += [part for part in buffer.parts if any(part.overlaps(each) for each in own)]
+        self.on_meta = any(buffer.data.is_meta for buffer in places)
         self.counters = [weakref.ref(each) for each in found]
         self.first = next(iter(places.values()))[0] if len(found) == 1 else None
 
@@ -100,10 +102,9 @@ def watched_of(root: Any) -> Watched:
 
 def check_numbers(root: Any, inputs: tuple[Any, ...]) -> None:
     """Raise DeviceError if the module's parameters have no numbers, and the first input has."""
-    if inputs and isinstance(inputs[0], Tensor) and not inputs[0].is_meta:
-        for module in root.modules():
-            if any(parameter.data.is_meta for _, parameter in module._members(Parameter)):
-                raise without_numbers(describe(module))
+    if watched_of(root).on_meta and inputs and isinstance(inputs[0], Tensor) and not inputs[0].is_meta:
+        held = ((module, parameter) for module in root.modules() for _, parameter in module._members(Parameter))
+        raise without_numbers(describe(next(module for module, parameter in held if parameter.data.is_meta)))
 
 
 def note(root: Any, through: Any, inputs: tuple[Any, ...], output: Any) -> None:

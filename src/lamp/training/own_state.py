@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lamp.errors import CheckpointError
-from lamp.generators import RAISED
+from lamp.generators import RAISED, set_state, state_of
 from lamp.module import Module
 from lamp.overrides import is_installed, names_of_lamp, users_function, variables_of
 from lamp.training.own_code import functions_of
@@ -69,7 +69,7 @@ class OwnState:
 
     def state_dict(self) -> State:
         """The numbers, and the states of the generators."""
-        states = {path: _state_of(generator) for path, generator in self.generators.items()}
+        states = {path: state_of(generator) for path, generator in self.generators.items()}
         return {"numbers": self.numbers, "generators": states}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -118,7 +118,7 @@ def _parts_of(path: str, thing: Any) -> Iterator[tuple[str, object]]:
 
 def _restore(path: str, generator: Any, state: Any) -> None:
     try:
-        _set_state(generator, state)
+        set_state(generator, state)
     except RAISED:
         raise CheckpointError(
             f"{path} is another generator than in the saved training",
@@ -126,26 +126,3 @@ def _restore(path: str, generator: Any, state: Any) -> None:
             got=f"{type(generator).__module__}.{type(generator).__name__}",
             fix="make the generators as they were made for the training that is resumed",
         ) from None
-
-
-def _state_of(generator: Any) -> Any:
-    if isinstance(generator, torch.Generator):
-        return generator.get_state()
-    if isinstance(generator, np.random.Generator):
-        return generator.bit_generator.state
-    if isinstance(generator, np.random.RandomState):
-        return generator.get_state(legacy=False)
-    version, words, gauss = generator.getstate()
-    return [version, torch.tensor(words), gauss]
-
-
-def _set_state(generator: Any, state: Any) -> None:
-    if isinstance(generator, torch.Generator):
-        generator.set_state(state)
-    elif isinstance(generator, np.random.Generator):
-        generator.bit_generator.state = state
-    elif isinstance(generator, np.random.RandomState):
-        generator.set_state(state)
-    else:
-        version, words, gauss = state
-        generator.setstate((version, tuple(words.tolist()), gauss))

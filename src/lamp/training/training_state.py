@@ -12,6 +12,7 @@ import torch
 
 from lamp.data import DataLoader
 from lamp.errors import CheckpointError
+from lamp.generators import set_state, state_of
 from lamp.module import Module
 from lamp.optim import Optimizer
 from lamp.saving.seal import restoring
@@ -27,12 +28,11 @@ State = dict[str, Any]
 # ---- generators ------------------------------------------------------------------------------------------------------
 def random_state() -> State:
     """The states of the default generators of torch, Python and numpy; data sets and metrics may use any of them."""
-    version, words, gauss = random.getstate()
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
-        "python": [version, torch.tensor(words), gauss],
-        "numpy": np.random.get_state(legacy=False),  # noqa: NPY002 - user code may draw from numpy's default generator
+        "python": state_of(random),
+        "numpy": state_of(np.random),
     }
 
 
@@ -41,9 +41,8 @@ def set_random_state(state: State) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
-    version, words, gauss = state["python"]
-    random.setstate((version, tuple(words.tolist()), gauss))
-    np.random.set_state(state["numpy"])  # noqa: NPY002
+    set_state(random, state["python"])
+    set_state(np.random, state["numpy"])
 
 
 # ---- data ------------------------------------------------------------------------------------------------------------
