@@ -6,8 +6,8 @@ It is saved in a checkpoint and compared before resuming, so that a checkpoint i
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -67,10 +67,7 @@ def fingerprint_of(
         "optimizer": type(training.optimizer).__name__,
         "kind of schedule": [type(scheduler).__name__, training.schedule_per],
         "clipping": [_text(training.clip_norm), _text(training.clip_value)],
-        "metrics": [
-            [name, as_json(metric) if isinstance(metric, partial) else name_of(metric)]
-            for name, metric in training.metrics.items()
-        ],
+        "metrics": [[name, _of_metric(metric)] for name, metric in training.metrics.items()],
         "data": _about(batches),
         "validation data": None if validation is None else _about(validation),
     }
@@ -99,7 +96,9 @@ def changing_fingerprint(
     state = schedule_state(training)
     seed = batches.seed if isinstance(batches, DataLoader) and batches.shuffle else None
     moving = {**of_schedule(training, state), "seed": _text(seed)}
-    kept = {key: value for path, each in _stateless(training) for key, value in attributes_of(each, f"{path}.").items()}
+    kept = {
+        f"{path}.{name}": _glimpse(value) for path, each in _stateless(training) for name, value in vars(each).items()
+    }
     return _plain({**moving, "attributes": _attributes(training, batches, validation, first), KEPT: kept})
 
 
@@ -255,7 +254,7 @@ def restore_attributes(training: Training, saved: Mapping[str, Any], moved: Mapp
             CheckpointWarning,
         )
     held = saved.get(KEPT, {}), moved.get(KEPT, {})
-    gone = [f"{path}.{name}" for path, each in _stateless(training) for name, _ in _moved(path, each, *held)]
+    gone = [f"{path}.{name}" for path, each in _stateless(training) for name, _ in _moved(path, each, *held, _glimpse)]
     if gone:
         warn_of(
             f"{', '.join(gone)} had changed in the training that is resumed. A checkpoint has of a callback what its "
@@ -264,11 +263,26 @@ def restore_attributes(training: Training, saved: Mapping[str, Any], moved: Mapp
         )
 
 
-def _moved(path: str, thing: object, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _glimpse(value: Any) -> Any:
+    """A number, a text, or how much a container holds: what is quickly seen of a value that may be large."""
+    if value is None or isinstance(value, str | int | float):
+        return as_json(value)
+    return (
+        f"{len(value)} in {name_of(value)}" if isinstance(value, list | tuple | dict | set | deque) else name_of(value)
+    )
+
+
+def _moved(
+    path: str,
+    thing: object,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    described: Callable[[Any], Any] = as_json,
+) -> Iterator[tuple[str, Any]]:
     """The names and present values of the attributes of a thing that had changed during the saved training."""
     for name, value in list(vars(thing).items()):
         old, new = before.get(f"{path}.{name}"), after.get(f"{path}.{name}")
-        if old is not None and new is not None and old != new and as_json(value) != new:
+        if old is not None and new is not None and old != new and described(value) != new:
             yield name, value
 
 

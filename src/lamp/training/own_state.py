@@ -19,7 +19,7 @@ from torch import Tensor
 from lamp.errors import CheckpointError
 from lamp.generators import RAISED, set_state, state_of
 from lamp.module import Module
-from lamp.overrides import is_installed, names_of_lamp, users_function, variables_of
+from lamp.overrides import is_installed, is_users, names_of_lamp, users_function, variables_of
 from lamp.training.own_code import functions_of
 
 GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
@@ -32,8 +32,9 @@ State = dict[str, Any]
 class OwnState:
     """The generators and the numbers that objects hold, by path, such as "data.transforms[2].rng".
 
-    Looked through are the attributes of a user's objects and of torch's loaders, samplers and data sets; lists, tuples
-    and dicts; and, for generators, the global variables and closures that a user's functions read. Networks are not.
+    Looked through are the attributes of objects, but those of torch's only of loaders, samplers and data sets; lists,
+    tuples and dicts; and, for generators, the global variables and closures that a user's functions read. Networks are
+    not, and numbers are only those of the user's own objects.
 
     generators  by path; one that several objects hold has the path where it was found first
     owners      the user's objects whose attributes may be numbers, by path
@@ -51,7 +52,8 @@ class OwnState:
             if isinstance(thing, GENERATORS):
                 self.generators[path] = thing
                 continue
-            if hasattr(thing, "__dict__") and not is_installed(type(thing).__module__):  # functions are of "builtins"
+            kind: Any = type(thing)
+            if hasattr(thing, "__dict__") and is_users(kind):  # functions are of "builtins"
                 self.owners[path] = thing
             waiting += ((name, part) for name, part in _parts_of(path, thing) if not isinstance(part, PASSED_OVER))
 
