@@ -29,6 +29,7 @@ SLOW = [
     "check_gradients",
     "checkpoint_files",
     "checkpoint_fingerprint",
+    "checkpoint_own_state",
     "checkpoint_resume",
     "cli",
     "cli_reading",
