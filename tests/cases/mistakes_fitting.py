@@ -316,15 +316,6 @@ MISTAKES = [
         "accuracy",
     ),
     _fit("a metric that writes to its target", lamp.ArgumentError, "_zeroes", "target.clone()", metrics=[_zeroes]),
-    _fit(
-        "accuracy of a regression",
-        lamp.LabelError,
-        "accuracy",
-        "lamp.metrics.R2()",
-        criterion=lamp.MSELoss(),
-        data=(X, X[:, :2]),
-        metrics=[lamp.accuracy],
-    ),
     _call(
         "a network without memory",
         lambda: fit(model=network().to("meta")),

@@ -45,20 +45,8 @@ def labels_of(output: Tensor, target: Tensor, name: str) -> tuple[Tensor, bool]:
             fix="output.movedim(-1, 1)" if target.shape == output.shape[:-1] else "pass one label per sample",
         )
     if given.shape == output.shape:
-        _check_distribution(given, name)
         return given.argmax(axis), False
     return given if given.is_floating_point() else given.long(), True
-
-
-def _check_distribution(target: Tensor, name: str) -> None:
-    """Raise LabelError for targets of a regression: neither probabilities nor two numbers, such as -1 and 1."""
-    if target.numel() and bool(((target < 0) | (target > 1)).any()) and target.unique().numel() > 2:
-        raise LabelError(
-            f"{name} compares classes, and these targets are other numbers",
-            expected="class indices, one-hot rows or probabilities",
-            got=f"numbers from {target.min().item():.4g} to {target.max().item():.4g}",
-            fix="for a regression use lamp.metrics.R2() or lamp.metrics.MeanAbsoluteError()",
-        )
 
 
 def check_same_device(output: Tensor, target: Tensor) -> None:
