@@ -20,8 +20,9 @@ BATCH, BATCHES = 32, 2
 RULE = Rule("Adam", lr=1e-3, eps=1e-3)
 CHECKED = 6  # steps that must give equal parameters
 # Among 256 networks a few ReLUs change sides by rounding in any case: after six steps in float32 four of the networks
-# are up to 2e-4 away from the same training in float64, with either engine. In float64 both agree within 1e-15.
-OF_MANY = 4e-4
+# are up to 2e-4 away from the same training in float64, with either engine; in float64 the engines agree within 1e-15.
+# A larger eps, with a rate as much larger, moves the weights further than that in two steps.
+OF_MANY = Rule("Adam", lr=1e-2, eps=1e-2)
 JOB = 5_000  # steps of a whole training
 OF_LENET = "LeNet-5, 28 x 28 pixels, Adam, batch 32"
 OF_LARGER = "4 convolutions of 32 to 64 channels, 3 x 32 x 32 pixels, Adam, batch 32"
@@ -59,6 +60,8 @@ def many(
     sample: int,
     aims: tuple[float, float],
     steps: int,
+    rule: Rule = RULE,
+    checked: int = CHECKED,
     tolerance: float = TOLERANCE,
 ) -> Work:
     """Training a population.
@@ -66,14 +69,14 @@ def many(
     sample  how many of the networks torch.nn trains
     aims    the goals: how many times as fast as torch.nn, and as JAX, it should be
     """
-    task = partial(stack, sizes, BATCH, BATCHES, networks, RULE)
+    task = partial(stack, sizes, BATCH, BATCHES, networks, rule)
     peer = who.first_of_many(task, networks, sample)
     return Work(
         f"{networks} networks: {title}",
         (who.compiled(task), peer, who.jax(task, StackInJax)),
         tuple(Goal(who.COMPILED, each, aim) for each, aim in zip((peer.name, who.JAX), aims, strict=True)),
         steps=steps,
-        check_steps=CHECKED,
+        check_steps=checked,
         job_steps=JOB,
         tolerance=tolerance,
         networks=networks,
@@ -85,6 +88,6 @@ WORKS = (
     many(OF_LENET, LENET, 16, 16, (11.0, 20.0), 10),
     alone(OF_LARGER, LARGER, {who.FUSED: 1.8}, 10),
     alone(OF_SIGNALS, SIGNALS, dict.fromkeys(PEERS, 1.0), 50),
-    many(OF_SIGNALS, SIGNALS, 256, 2, (1.0, 1.0), 10, tolerance=OF_MANY),
+    many(OF_SIGNALS, SIGNALS, 256, 2, (1.0, 1.0), 10, OF_MANY, checked=2, tolerance=1e-4),
 )
 ROW = Row(20, "populations of LeNet-5, larger images, and signals", WORKS)
