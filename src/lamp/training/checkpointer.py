@@ -223,7 +223,7 @@ def open_checkpoints(
         if saved is not None:
             made_of, moved = saved.state["made_of"], saved.state["moved"]
             compare(made_of, moved, fingerprint, saved.path)
-            check_state(saved, training, batches)
+            check_state(saved, training, batches, validation)
             _check_reach(training, saved, engine)
             tell_of_changes(made_of.get(CODE), fingerprint[CODE], saved.path)
             restore_attributes(training, made_of, moved)

@@ -244,7 +244,7 @@ def restore_attributes(training: Training, saved: Mapping[str, Any], moved: Mapp
                     setattr(thing, name, number)
                 else:
                     vars(thing)[name] = number
-            elif not callable(value) and as_json(value) != number:
+            elif not callable(value):
                 lost.append(f"{path}.{name}")
     if lost:
         warn_of(

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lamp.attributes import is_own
 from lamp.errors import CheckpointError
 from lamp.generators import RAISED, set_state, state_of
 from lamp.module import Module
-from lamp.overrides import is_installed, is_users, names_of_lamp, users_function, variables_of
+from lamp.overrides import is_installed, is_users, users_function, variables_of
 from lamp.training.own_code import functions_of
 
 GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
@@ -60,13 +61,11 @@ class OwnState:
     @property
     def numbers(self) -> dict[str, int | float]:
         """The numbers among the attributes of the user's objects."""
-        kinds: dict[str, Any] = {path: type(owner) for path, owner in self.owners.items()}
-        lamps = {path: names_of_lamp(kind) for path, kind in kinds.items()}
         return {
             f"{path}.{name}": value
             for path, owner in self.owners.items()
             for name, value in vars(owner).items()
-            if isinstance(value, int | float) and name not in lamps[path]
+            if isinstance(value, int | float) and is_own(name, type(owner))
         }
 
     def state_dict(self) -> State:

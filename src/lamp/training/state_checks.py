@@ -30,13 +30,13 @@ from lamp.training.own_state import of_data
 from lamp.training.training_state import extra_states, random_state, schedule_state, set_random_state
 
 
-def check_state(saved: Saved, training: Training, batches: Iterable[Any]) -> None:
+def check_state(saved: Saved, training: Training, batches: Iterable[Any], validation: Iterable[Any] | None) -> None:
     """Raise DamagedError if a checkpoint contradicts itself or does not fit the training."""
     _check_replicas(saved, training)
     _check_schedule(saved, training)
     _check_modules(saved, training)
     _check_epoch_under_way(saved, training, batches)
-    _check_generators(saved, batches)
+    _check_generators(saved, batches, validation)
 
 
 def _expect(fits: bool, saved: Saved, key: str, expected: object, got: object) -> None:
@@ -151,19 +151,20 @@ def _check_epoch_under_way(saved: Saved, training: Training, batches: Iterable[A
         _expect(state["step"] == steps and done <= len(batches), saved, "step", steps, state["step"])
 
 
-def _check_generators(saved: Saved, batches: Iterable[Any]) -> None:
+def _check_generators(saved: Saved, batches: Iterable[Any], validation: Iterable[Any] | None) -> None:
     """Check seeds, and the states of generators by setting them for a moment."""
     state = saved.state
     own, given = batches.seed if isinstance(batches, DataLoader) else None, state["crew"]["data"].get("seed")
     fits = own is None or given is None or np.shape(own) == np.shape(given)
     _expect(fits, saved, "crew.data.seed", f"seeds such as {own}"[:80], given)
-    held, now = of_data(batches), random_state()
-    before = held.state_dict()
+    now, crew = random_state(), state["crew"]
     begin = (state["by_engine"]["under_way"] or {}).get("begin") or {"random": now, "data": {}}
     with restoring(saved.path, "the generators"):
-        for data in (state["crew"]["data"], begin["data"]):
-            held.load_state_dict(data)
-        held.load_state_dict(before)
+        for data, given in ((batches, crew["data"]), (batches, begin["data"]), (validation, crew["validation"])):
+            held = of_data(data)
+            before = held.state_dict()
+            held.load_state_dict(given)
+            held.load_state_dict(before)
         for each in (state["random"], begin["random"]):
             set_random_state(each)
     set_random_state(now)
