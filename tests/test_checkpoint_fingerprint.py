@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import shutil
-import time
 import warnings
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 import torch
 
 import lamp
+from lamp import attributes
 from lamp.attributes import as_json, attributes_of, digest_of_tensor
 from lamp.errors import CheckpointError, CheckpointWarning
 from lamp.nn import Activation
@@ -541,12 +541,11 @@ def test_values_are_told_apart():
     assert attributes_of(3, "x.") == {}
 
 
-def test_digests_of_much_data_take_little_time():
-    """In proportion to the bytes, and far less than reading them once in a training."""
-    table = torch.randn(2**22, 4)  # 64 MB
-    begun = time.perf_counter()
-    digest_of_tensor(table)
-    assert time.perf_counter() - begun < 5.0
+def test_digests_of_much_data_copy_nothing():
+    table = torch.zeros(1000, 4)
+    (piece,) = attributes._pieces(table)
+    table += 1
+    assert bytes(piece) == bytes(table.numpy())
 
 
 # ---- a newest checkpoint that is damaged -----------------------------------------------------------------------------

@@ -301,6 +301,16 @@ class Counts(lamp.Callback):
         self.epoch += 1
 
 
+class CountingBoard(lamp.TensorBoard):
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.written = 0
+
+    def on_epoch(self, training):
+        super().on_epoch(training)
+        self.written += 1
+
+
 class Patient(lamp.Callback):
     """A callback with an option, which may be another one when a training is resumed."""
 
@@ -311,14 +321,18 @@ class Patient(lamp.Callback):
 @pytest.mark.parametrize(
     ("make", "name"),
     [
-        (lambda: training(between=[Lists()]), r"network\.1\._seen"),
-        (lambda: training(callbacks=[Counts()]), "Counts.epoch"),
+        (lambda _: training(between=[Lists()]), r"network\.1\._seen"),
+        (lambda _: training(callbacks=[Counts()]), "Counts.epoch"),
+        (
+            lambda folder: training(callbacks=[CountingBoard(folder / "board")]),
+            r"CountingBoard\.written",
+        ),  # and not what lamp's class keeps
     ],
 )
 def test_what_begins_again_is_told(make, name, tmp_path):
-    run(make(), tmp_path, 5)
+    run(make(tmp_path), tmp_path, 5)
     with pytest.warns(CheckpointWarning, match=rf"^{name} had changed .* begins again as it was made\. Fix: ") as told:
-        run(make(), tmp_path, resume=True)
+        run(make(tmp_path), tmp_path, resume=True)
     assert len(told) == 1
 
 

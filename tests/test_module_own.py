@@ -199,6 +199,14 @@ def test_a_module_dict_is_a_dict():
     assert not list(modules)
 
 
+def test_attributes_may_be_added_while_members_are_listed():
+    """Another thread does so in a first forward."""
+    model = Experts()
+    for k, _ in enumerate(model.named_children()):
+        setattr(model, f"note_{k}", k)
+    assert model.note_3 == 3
+
+
 def test_all_of_them_lie_in_one_buffer_and_move_together():
     model = Experts()
     assert len({parameter.data.untyped_storage().data_ptr() for parameter in model.parameters()}) == 1

@@ -55,7 +55,7 @@ def fused(formula: Callable[..., Any], *operands: Tensor | None) -> Tensor | Non
         if each is not None and not (each.is_contiguous() and each.dtype is dtype and type(each) is kind):
             return None
         described.append(each is None)
-    options = [item for item in vars(module).items() if item[0] not in NO_OPTIONS and item[0][0] != "_"]
+    options = [item for item in tuple(vars(module).items()) if item[0] not in NO_OPTIONS and item[0][0] != "_"]
     key = (*described, *options)
     try:
         kernel = _kernels[key]

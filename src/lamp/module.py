@@ -111,7 +111,7 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
         attributes = vars(self)
         if "_registered" in attributes:
             self._wrap_registered(attributes["_registered"])
-        for name, value in attributes.items():
+        for name, value in tuple(attributes.items()):  # other threads may add attributes, as a first forward does
             if type(value) in PLAIN:
                 continue
             if isinstance(value, kind):
@@ -312,7 +312,7 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
 
     def __getstate__(self) -> dict[str, Any]:
         of_calls = ("_through", "_watched")  # a copy has had no forward
-        return {name: value for name, value in vars(self).items() if name not in of_calls}
+        return {name: value for name, value in tuple(vars(self).items()) if name not in of_calls}
 
     # ---- printing ------------------------------------------------------------------------------------------------
     def extra_repr(self) -> str:

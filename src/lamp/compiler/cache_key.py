@@ -76,7 +76,7 @@ def of_module(module: Module) -> Hashable:
     if isinstance(module, Population):
         return (*written, module.network, module.sizes)
     apart = PASSING | COUNTERS if isinstance(module, RandomMask) else PASSING
-    for name, value in vars(module).items():
+    for name, value in tuple(vars(module).items()):
         if isinstance(module, ChannelNorm) and isinstance(value, Buffer):
             written += (name, value)  # its numbers are loaded before each training
         elif name not in apart:
@@ -88,7 +88,7 @@ def written_of(module: Module) -> Hashable:
     """The part of one of lamp's own modules that is compiled into code: its class, its numbers and its switches."""
     if isinstance(module, RandomMask):
         return type(module), *(getattr(module, name) for name in module.options)
-    found = {name: value for name, value in vars(module).items() if name not in NOT_IN_CODE and name[0] != "_"}
+    found = {name: value for name, value in tuple(vars(module).items()) if name not in NOT_IN_CODE and name[0] != "_"}
     plain = {
         name: value for name, value in found.items() if not isinstance(value, Tensor | Buffer | Parameter | Module)
     }

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from lamp.attributes import as_json, attributes_of, digest_of_tensor, name_of
+from lamp.attributes import as_json, attributes_of, digest_of_tensor, is_own, name_of
 from lamp.data import DataLoader, length_of
 from lamp.errors import CheckpointError, CheckpointWarning, warn_of
 from lamp.module import Module
@@ -31,7 +31,7 @@ from lamp.training.training_state import schedule_state
 MOVING = ("hyperparameters", "schedule", "seed")
 
 CODE = "code"  # the entry with the digests of the user's code
-KEPT = "callbacks"  # the entry with the attributes of callbacks without a state, which are not compared
+KEPT = "callbacks"  # the entry with what users' callbacks without a state hold, which is not compared
 
 LARGEST = 2**53  # numbers beyond this are not restored
 
@@ -97,7 +97,10 @@ def changing_fingerprint(
     seed = batches.seed if isinstance(batches, DataLoader) and batches.shuffle else None
     moving = {**of_schedule(training, state), "seed": _text(seed)}
     kept = {
-        f"{path}.{name}": _glimpse(value) for path, each in _stateless(training) for name, value in vars(each).items()
+        f"{path}.{name}": _glimpse(value)
+        for path, each in _stateless(training)
+        for name, value in vars(each).items()
+        if is_own(name, type(each))
     }
     return _plain({**moving, "attributes": _attributes(training, batches, validation, first), KEPT: kept})
 
