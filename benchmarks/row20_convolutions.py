@@ -26,7 +26,7 @@ OF_MANY = Rule("Adam", lr=1e-2, eps=1e-2)
 JOB = 5_000  # steps of a whole training
 OF_LENET = "LeNet-5, 28 x 28 pixels, Adam, batch 32"
 OF_LARGER = "4 convolutions of 32 to 64 channels, 3 x 32 x 32 pixels, Adam, batch 32"
-OF_SIGNALS = "3 convolutions along signals of 128 steps with 3 channels, Adam, batch 32"
+OF_SIGNALS = "signals of 128 steps, 3 channels and 3 convolutions, Adam, batch 32"
 
 
 def alone(title: str, sizes: Sizes, aims: Mapping[str, float], steps: int) -> Work:
