@@ -387,6 +387,19 @@ class TestPairs:
         assert told[0].filename == __file__
         fitted((X, 2 * labels - 1), criterion=criterion)  # without a warning
 
+    @pytest.mark.parametrize("metric", [lamp.accuracy, lamp.metrics.F1("macro")])
+    def test_classes_measured_of_a_regression(self, metric):
+        values, told_of = torch.linspace(-1, 1, Y.numel() * 2).view(-1, 2), "of a regression it says nothing.*R2"
+        model = network(outputs=2)
+        with pytest.warns(lamp.TrainingWarning, match=told_of) as told:
+            fitted((X, values), model=model, criterion=lamp.MSELoss(), metrics=[metric])
+        assert told[0].filename == __file__
+        with pytest.warns(lamp.TrainingWarning, match=told_of):
+            lamp.evaluate(model, lamp.L1Loss(), (X, values), metrics=[metric])
+        for fine in (values.sign(), values.softmax(1), torch.nn.functional.one_hot(Y % 2, 2).float()):  # no warning
+            fitted((X, fine), model=model, criterion=lamp.MSELoss(), metrics=[metric])
+        fitted((X, values), model=model, criterion=lamp.MSELoss(), metrics=[lamp.metrics.R2()])
+
     def test_one_output(self):
         for criterion in (CE(), lamp.NLLLoss()):
             last = [lamp.LogSoftmax(1)] if isinstance(criterion, lamp.NLLLoss) else []

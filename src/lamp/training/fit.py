@@ -41,7 +41,13 @@ from lamp.training.history import History
 from lamp.training.loop import Loop
 from lamp.training.measured import Measured, MeasuredValues
 from lamp.training.metrics import Metrics, by_name
-from lamp.training.mismatches import warn_of_labels, warn_of_pair, warn_of_torchs_parameters, warn_of_unread
+from lamp.training.mismatches import (
+    warn_of_classes,
+    warn_of_labels,
+    warn_of_pair,
+    warn_of_torchs_parameters,
+    warn_of_unread,
+)
 from lamp.training.own_loss import check_loss
 from lamp.values import natural
 from lamp.workers import not_cut_off
@@ -189,6 +195,7 @@ def fit(
                     check_finite(column, f"{kind}inputs")
                 check_finite(each.tensors[-1], f"{kind}targets")
         warn_of_labels(criterion, batches)
+        warn_of_classes(training.metrics, criterion, batches)
         check_loss(whole, model, criterion, batches)
         checkpointer, saved = open_checkpoints(training, batches, measured_on, checkpoint, resume, engine, drawn=drawn)
         try:
@@ -241,8 +248,10 @@ def evaluate(
     batches = _in_order(with_targets(data, targets), natural(batch_size, "batch_size", least=1), 1)
     if isinstance(batches, DataLoader) and batches.replicas not in (None, model.replicas):
         raise _other_replicas("data", batches, model)
+    measured = by_name(metrics, criterion, numbers=False)
+    warn_of_classes(measured, criterion, batches)
     check_loss(whole, model, criterion, batches)
-    return MeasuredValues(eager.evaluate(model, criterion, batches, by_name(metrics, criterion, numbers=False)))
+    return MeasuredValues(eager.evaluate(model, criterion, batches, measured))
 
 
 def _in_order(data: Any, batch_size: int, epochs: int) -> Iterable[Any]:

@@ -4,7 +4,7 @@ that nobody trains."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -23,7 +23,9 @@ from lamp.losses import (
     NLLLoss,
     SoftMarginLoss,
 )
+from lamp.losses.regression import DifferenceLoss
 from lamp.losses.weighted import WeightedLoss
+from lamp.metrics.classification import PredictionMetric
 from lamp.module import Module
 from lamp.nn import (
     Activation,
@@ -55,6 +57,7 @@ from lamp.signatures import SYNONYMS
 from lamp.values import kind_of
 
 OF_SIGNS = (CosineEmbeddingLoss, HingeEmbeddingLoss, MarginRankingLoss, SoftMarginLoss)  # losses of labels -1 and 1
+LOOKED_AT = 10_000  # numbers among the targets, to tell what they are
 PASSED_ON = (Identity, Dropout, Flatten, Unflatten)  # modules that do not change the range of the numbers
 
 
@@ -212,6 +215,28 @@ def warn_of_labels(criterion: Loss, batches: Any) -> None:
         warn_of(
             f"the labels of {type(loss).__name__} are -1 and 1, and these targets are from 0 to "
             f"{target.max().item():g}. Fix: 2 * targets - 1 for labels 0 and 1.",
+            TrainingWarning,
+        )
+
+
+def warn_of_classes(metrics: Mapping[str, Any], criterion: Loss, batches: Any) -> None:
+    """Warn of a metric of classes beside a loss of differences, if the targets look like those of a regression.
+
+    They do if they are neither probabilities nor two numbers, such as -1 and 1.
+    """
+    target = batches.tensors[-1] if isinstance(batches, DataLoader) and batches.tensors is not None else None
+    of_classes = [
+        name for name, each in metrics.items() if isinstance(each, PredictionMetric) and each.threshold is None
+    ]
+    loss = criterion.loss if isinstance(criterion, WeightedLoss) else criterion
+    if not of_classes or not isinstance(loss, DifferenceLoss) or not isinstance(target, Tensor):
+        return
+    some = target.reshape(-1)[:LOOKED_AT]
+    if target.is_floating_point() and bool(((some < 0) | (some > 1)).any()) and some.unique().numel() > 2:
+        warn_of(
+            f"{' and '.join(of_classes)} after {type(loss).__name__}: where the targets are scores of classes, such as "
+            "a teacher's, this compares which class has the largest score; of a regression it says nothing. "
+            "Fix: lamp.metrics.R2() or lamp.metrics.MeanAbsoluteError().",
             TrainingWarning,
         )
 
