@@ -7,11 +7,11 @@ from functools import cache
 from typing import Any
 
 import torch
-from llvmlite import ir
 from torch import Tensor
 
 from lamp.compiler.arguments import COUNT, NUMBERS
-from lamp.compiler.backends.cpu.code import I32, CPUCode
+from lamp.compiler.backends.cpu.builder import I32, POINTER, Value
+from lamp.compiler.backends.cpu.code import CPUCode
 from lamp.compiler.backends.cpu.kept import machine_code
 from lamp.compiler.backends.cpu.target import VECTOR_BITS, host
 from lamp.compiler.kernel_state import aligned
@@ -64,15 +64,14 @@ def over(rule: Callable[..., Lane], *columns: Tensor, bits: int | None = None) -
     return outputs[: len(columns[0])]
 
 
-def integers(code: CPUCode, name: str) -> ir.Value:
+def integers(code: CPUCode, name: str) -> Value:
     """An argument as the address of int32."""
-    return code.b.inttoptr(code.arguments[name], I32.as_pointer())
+    return code.b.converted("inttoptr", code.arguments[name], POINTER)
 
 
 def keep_wholes(code: CPUCode, name: str, at: Any, x: Whole) -> None:
     """Store a vector of W int32 numbers as number `at` of the vectors at an argument."""
-    place = code.b.gep(integers(code, name), [code.index(code.times(at, code.lanes))])
-    code.b.store(x.value, code.b.bitcast(place, x.value.type.as_pointer()), align=4)
+    code.b.store(x.value, code.b.place(I32, integers(code, name), code.product(at, code.lanes)), 4)
 
 
 @cache

@@ -59,6 +59,11 @@ class Count:
     __radd__, __rmul__ = __add__, __mul__
 
 
+def _without_count(x: Index) -> Index:
+    """The value of a Count; other indices as they are."""
+    return x.value if isinstance(x, Count) else x
+
+
 class Matrix(NamedTuple):
     """A matrix in memory, column by column: element (i, j) is number first + i + leading j of the array.
 
@@ -134,12 +139,12 @@ class Code(Vectors):
     @staticmethod
     def plus(x: Index, y: Index) -> Index:
         """x + y; computed now if both are known."""
-        x, y = (each.value if isinstance(each, Count) else each for each in (x, y))
-        return Sum.of(x).plus(Sum.of(y)).simplest
+        x, y = _without_count(x), _without_count(y)
+        return x + y if isinstance(x, int) and isinstance(y, int) else Sum.of(x).plus(Sum.of(y)).simplest
 
     def times(self, x: Index, y: Index) -> Index:
         """x y; computed now if both are known."""
-        x, y = (each.value if isinstance(each, Count) else each for each in (x, y))
+        x, y = _without_count(x), _without_count(y)
         if isinstance(x, int):
             x, y = y, x
         return Sum.of(x).times(y).simplest if isinstance(y, int) else self.product(x, y)

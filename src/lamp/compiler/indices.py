@@ -35,6 +35,8 @@ class Sum:
         return self
 
     def plus(self, other: Sum) -> Sum:
+        if not (self.terms and other.terms):
+            return Sum(self.terms or other.terms, self.offset + other.offset)
         taken = dict(self.terms)
         for value, factor in other.terms:
             taken[value] = taken.get(value, 0) + factor

@@ -202,7 +202,7 @@ class Lane:
         self.known: dict[str, Callable[[], Lane]] = {}
 
     def _of(self, operation: Real, *others: Operand) -> Lane:
-        return Lane(self.code, self.code.real(operation, self.value, *(self.code.lane(each).value for each in others)))
+        return Lane(self.code, self.code.real(operation, self.value, *[self.code.lane(each).value for each in others]))
 
     # ---- arithmetic --------------------------------------------------------------------------------------------
     def __add__(self, other: Operand) -> Lane:

@@ -23,8 +23,8 @@ from pathlib import Path
 import llvmlite.binding as llvm
 import numpy
 import torch
-from llvmlite import ir
 
+from lamp.compiler.backends.cpu.builder import DOUBLE, FLOAT, I8, POINTER, VOID, Builder, Value, whole
 from lamp.compiler.switches import is_off
 from lamp.errors import ArgumentError
 from lamp.workers import when_forked
@@ -154,36 +154,25 @@ def _openblas_threads() -> tuple[Callable[[], int], Callable[[int], None]]:
 
 
 def write_product(
-    b: ir.IRBuilder,
-    external: Callable[[str, ir.Type, Sequence[ir.Type]], ir.Function],
+    b: Builder,
     library: Library,
     dtype: torch.dtype,
     transposed: Sequence[bool],
-    sizes: Sequence[ir.Value],
-    matrices: Sequence[tuple[ir.Value, ir.Value]],
+    sizes: Sequence[Value],
+    matrices: Sequence[tuple[Value, Value]],
     add: bool,
 ) -> None:
     """Write a call of a library's gemm, c = a b, or c += a b with `add`. All its arguments are addresses.
 
-    external    returns the function of this name, with this result and these arguments
     transposed  whether a and b are
     sizes       int32: the rows of c, its columns, and the numbers of a row of a
     matrices    the address and the leading dimension (int32) of a, b and c
     """
-    byte, whole = ir.IntType(8), ir.IntType(library.bits)
-    real = ir.FloatType() if dtype is torch.float32 else ir.DoubleType()
-    letters = [byte(ord("NT"[each])) for each in transposed]
+    integer, real = f"i{library.bits}", FLOAT if dtype is torch.float32 else DOUBLE
+    letters = [whole(I8, ord("NT"[each])) for each in transposed]
     (a, of_a), (y, of_b), (c, of_c) = matrices
-    sizes, (of_a, of_b, of_c) = ([b.sext(each, whole) for each in some] for some in (sizes, (of_a, of_b, of_c)))
-    given = [*letters, *sizes, real(1.0), a, of_a, y, of_b, real(float(add)), c, of_c]
-    addresses = [each if isinstance(each.type, ir.PointerType) else _in_memory(b, each) for each in given]
-    kinds = [each.type for each in addresses]
-    b.call(external(library.products[dtype], ir.VoidType(), kinds), addresses)
-
-
-def _in_memory(b: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    """The address of a value on the stack, in a place of its own that is made at the function's beginning."""
-    with b.goto_entry_block():
-        place = b.alloca(value.type)
-    b.store(value, place)
-    return place
+    sizes, (of_a, of_b, of_c) = (
+        [b.converted("sext", each, integer) for each in some] for some in (sizes, (of_a, of_b, of_c))
+    )
+    given = [*letters, *sizes, Value(real, "1.0"), a, of_a, y, of_b, Value(real, str(float(add))), c, of_c]
+    b.call(VOID, library.products[dtype], [each if each.type == POINTER else b.on_stack(each) for each in given])

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import torch
-from llvmlite import ir
 
 from lamp.compiler.arguments import COUNT, KernelArguments
-from lamp.compiler.backends.cpu.addresses import I64
+from lamp.compiler.backends.cpu.builder import I64, POINTER
 from lamp.compiler.backends.cpu.code import CPUCode
 from lamp.compiler.backends.cpu.kept import machine_code
 from lamp.compiler.backends.cpu.machine_code import MachineCode
@@ -29,9 +28,10 @@ def copy() -> MachineCode:
     names = ["to", "source", "bytes", *(f"unused{k}" for k in range(3, ARGUMENTS))]
     code = CPUCode("copy", dict.fromkeys(names, COUNT), host(), torch.float64)
     b = code.b
-    to, source = (b.inttoptr(code.arguments[name], I64.as_pointer()) for name in ("to", "source"))
-    with code.loop(0, b.udiv(code.arguments["bytes"], I64(8))) as i:
-        b.store(b.load(b.gep(source, [i])), b.gep(to, [i]))
+    to, source = (b.converted("inttoptr", code.arguments[name], POINTER) for name in ("to", "source"))
+    with code.loop(0, code.quotient(code.arguments["bytes"], 8)) as i:
+        here, there = (b.place(I64, each, code.index(i)) for each in (source, to))
+        b.store(b.load(I64, here), there)
     return machine_code(code.finish(), host())
 
 
@@ -39,11 +39,12 @@ def copy() -> MachineCode:
 def in_turn() -> Callable[[int, int], None]:
     """A function (address of a table, number of rows) that makes the calls of the table's rows, one after another."""
     code = CPUCode("in_turn", dict.fromkeys(("table", "rows"), COUNT), host(), torch.float64)
-    b, kind = code.b, ir.FunctionType(ir.VoidType(), [I64] * ARGUMENTS)
-    table = b.inttoptr(code.arguments["table"], I64.as_pointer())
+    b = code.b
+    table = b.converted("inttoptr", code.arguments["table"], POINTER)
     with code.loop(0, code.arguments["rows"]) as row:
-        first = b.mul(row, I64(1 + ARGUMENTS))
-        address, *arguments = (b.load(b.gep(table, [b.add(first, I64(k))])) for k in range(1 + ARGUMENTS))
-        b.call(b.inttoptr(address, kind.as_pointer()), arguments)
+        first = code.product(row, 1 + ARGUMENTS)
+        places = (code.index(code.plus(first, k)) for k in range(1 + ARGUMENTS))
+        address, *arguments = (b.load(I64, b.place(I64, table, place)) for place in places)
+        b.call_address(b.converted("inttoptr", address, POINTER), arguments)
     run: Callable[[int, int], None] = machine_code(code.finish(), host()).function("in_turn", 2)
     return run

@@ -9,8 +9,8 @@ import torch
 
 from lamp.compiler.arguments import INT64
 from lamp.compiler.backends.cpu import openmp
-from lamp.compiler.backends.cpu.addresses import I64
-from lamp.compiler.backends.cpu.code import I32, CPUCode
+from lamp.compiler.backends.cpu.builder import I32, I64, POINTER, whole
+from lamp.compiler.backends.cpu.code import CPUCode
 from lamp.compiler.backends.cpu.target import CPU
 
 
@@ -22,13 +22,14 @@ def text_of(name: str, formula: Callable[..., Any], given: Sequence[bool], dtype
     """
     code = CPUCode(name, {"table": INT64}, target, dtype, shared=True)
     b, width = code.b, code.lanes
-    n, *addresses = (b.load(b.gep(code.arguments["table"], [I64(k)])) for k in range(2 + sum(given)))
-    result, *operands = (b.inttoptr(each, code.real_type.as_pointer()) for each in addresses)
+    places = (b.place(I64, code.arguments["table"], whole(I64, k)) for k in range(2 + sum(given)))
+    n, *addresses = (b.load(I64, place) for place in places)
+    result, *operands = (b.converted("inttoptr", each, POINTER) for each in addresses)
 
-    me, threads = (b.sext(b.call(code.external(each, I32, []), []), I64) for each in (openmp.THREAD, openmp.THREADS))
-    vectors = b.udiv(n, I64(width))
-    start, stop = (b.mul(b.udiv(b.mul(vectors, k), threads), I64(width)) for k in (me, b.add(me, I64(1))))
-    stop = b.select(b.icmp_signed("==", b.add(me, I64(1)), threads), n, stop)
+    me, threads = (b.converted("sext", b.call(I32, each, []), I64) for each in (openmp.THREAD, openmp.THREADS))
+    vectors, following = code.quotient(n, width), code.index(code.plus(me, 1))
+    start, stop = (code.product(code.quotient(code.product(vectors, k), threads), width) for k in (me, following))
+    stop = b.chosen(code.equal(following, threads), n, stop)
 
     with code.loop(start, stop, width) as i:
         at = code.least(i, code.minus(stop, width))  # the last vector may overlap with the one before
