@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import json
 import runpy
+import warnings
 
 import numpy as np
 import polars as pl
@@ -185,6 +186,25 @@ def test_dates_in_a_python_file(tmp_path):
     assert (found == found[0]).all()
 
 
+@pytest.mark.parametrize("zoned", [False, True])
+def test_a_python_file_tells_of_times_in_another_zone(zoned, tmp_path):
+    """It reads what the model reads, and says what the model says."""
+    zone = "+02:00" if zoned else ""
+    since = pl.Series("since", [f"{day}T14:{k:02}{zone}" for k, day in enumerate(people()["since"])])
+    model = of_groups(people().with_columns(since), "y", ("down", "up"))
+    predict = runpy.run_path(str(export(model, "python", tmp_path / "m.py")[0]))["predict"]
+    row, days = people().to_dicts()[0], ["2021-02-03T14:30", "2021-02-03T14:30-05:00", "2021-02-03"]
+    rows, notes = [{**row, "since": each} for each in days], []
+    expected = model.predict(pl.DataFrame(rows), notes).mean
+    with pytest.warns(UserWarning, match="time zone") as said:
+        found = predict(rows)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert [str(each.message) for each in said] == [note for note in notes if "time zone" in note]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        predict([rows[1] if zoned else rows[0], rows[2]])
+
+
 # {column: (training's texts, other texts)}; "" is a gap
 TEXTS = {
     "iso": (["2021-02-03", "2020-12-31T23:30:05Z", "2021-07-01 14:30+09:00", "2021-03-03T24:00"],
@@ -242,6 +262,7 @@ def test_a_python_file_reads_each_text_as_the_model_does(texts, name):
             np.testing.assert_allclose(file[kind](name, [text], **learned)[0], expected, rtol=1e-9, err_msg=text)
 
 
+@pytest.mark.filterwarnings("ignore:.*time zone")  # which training named
 def test_a_time_of_day_is_no_day(texts):
     _, file = texts
     moment = datetime.datetime(2021, 2, 3, 14, 30)

@@ -241,6 +241,10 @@ def test_what_is_no_number(words):
         (["99", *FILL], "99 in 3 rows is far from all others"),
         (["Bern", "bern", "Oslo"], "'Bern' and 'bern' are kept apart"),
         (["New  York", "New York", "Oslo"], "'New  York' and 'New York' are kept apart"),
+        (
+            ["#REF!", "US", "DE"],
+            "12 cells with a spreadsheet's error, '#REF!', count as missing",
+        ),
         (["NA", "US", "DE"], "'NA' in 12 rows counts as missing (--missing x=none takes it for a word)"),
         (["20210303", "20210412"], "20210303 is read as 2021-03-03 (--kind x=number reads numbers)"),
     ],

@@ -170,6 +170,13 @@ def test_numbers_and_dates_written_in_another_way(model):
         model.predict(us, decimal="ago=comma")
 
 
+def test_habits_of_lists_are_explained(model):
+    for call in (lambda: len(model), lambda: model[0], lambda: list(model)):
+        with pytest.raises(ArgumentError, match=r"TablePredictor has no (length|items)"):
+            call()
+    assert model, "its length is not asked for"
+
+
 def test_sixteen_threads_predict_what_one_does(model):
     """Different rows at the same time, with and without gaps, of two models."""
     other = lamp.tables.predictor.TablePredictor(of_groups(prices(), "close"))

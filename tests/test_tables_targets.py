@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from lamp.errors import ArgumentError, DataError
-from lamp.tables import target_column, targets
+from lamp.tables import remarks, target_column, targets
+from lamp.tables.conventions import Conventions
 from lamp.tables.descriptions import of_target
 
 
@@ -153,3 +154,14 @@ def test_the_classes_are_named(classes, said):
 def test_where_a_target_is_missing():
     for values in (["a", "NA", ""], [1.0, None, float("nan")], [True, None, None]):
         assert targets.there(pl.Series(values)).to_list() == [True, False, False]
+
+
+def test_errors_of_a_spreadsheet_are_no_classes():
+    column = pl.Series("y", ["in", "out", "#REF!"] * 12)
+    missing = targets.missing_words(column, Conventions())
+    assert targets.there(column, missing).to_list() == [True, True, False] * 12
+    assert remarks.of_target_words(column, missing, Conventions()) == [
+        "'y' is '#REF!' in 12 rows, which count as missing; --missing y=none takes them for values"
+    ]
+    numbers = pl.Series("y", ["1.5", "2.5", "#REF!"] * 12)
+    assert targets.there(numbers, targets.missing_words(numbers, Conventions())).all(), "an odd word, which is refused"

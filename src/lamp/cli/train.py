@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -120,6 +121,7 @@ def train(
     from lamp.tables.holdout import HoldOut
     from lamp.tables.planning import Request, plan_training
 
+    gc.freeze()  # what is imported stays, so that the garbage collector need not look at it again and again
     request = Request(
         table,
         target,

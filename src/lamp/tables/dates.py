@@ -69,8 +69,8 @@ CLOCK = (
 ZONES = {"est": -5, "edt": -4, "cst": -6, "cdt": -5, "mst": -7, "mdt": -6, "pst": -8, "pdt": -7}  # hours; RFC 822
 ZONES |= {"wet": 0, "west": 1, "cet": 1, "cest": 2, "mez": 1, "mesz": 2, "eet": 2, "eest": 3}  # of Europe
 HALVES = {"a": 0, "p": 12}
-MAY_NAME_ZONE = re.compile(  # rules out most texts without a zone
-    r"(?:[:h.]\d\d|\dt\d{4}|^\d{12}|\d ?[ap]\.? ?m|uhr).*?(?:z|[+-]\d\d|[a-z]{3,4})", re.IGNORECASE
+MAY_NAME_ZONE = (  # rules out most texts without a zone
+    r"(?i)(?:[:h.]\d\d|\dt\d{4}|^\d{12}|\d ?[ap]\.? ?m|uhr).*?(?:z|[+-]\d\d|[a-z]{3,4})"
 )
 OFFSET = r"([+-])(\d{2}):?(\d{2})?"
 ZONE = rf"(?: ?(?P<zone>z|utc|gmt|(?:utc|gmt)?[+-]\d{{2}}:?(?:\d{{2}})?|{'|'.join(ZONES)})(?:\[[a-z_/+-]+\])?)?"
@@ -224,16 +224,22 @@ def zones(cells: Cells, form: str | None, missing: Sequence[str] = MISSING_WORDS
     if form in (None, TIME_ALONE) or not is_text(series.dtype):
         return 0, 0
     at = days(cells, str(form), missing)
-    named = ~np.isnat(at) & cells.read(names_zone, form, alone=True)
+    named = ~np.isnat(at)
+    named &= cells.read(names_zone, form, alone=True) if cells.read(may_name_zone, alone=True).any() else False
     clock = ~np.isnat(at) & (at != at.astype("datetime64[D]")) & ~named
     return int(cells.count[named].sum()), int(cells.count[clock].sum())
 
 
+def may_name_zone(text: pl.Series) -> Array:
+    """(m,) booleans: which texts may name a time zone, whatever their form."""
+    return text.str.contains(MAY_NAME_ZONE).to_numpy()
+
+
 def names_zone(text: pl.Series, form: str) -> Array:
     """(m,) booleans: which texts of a form name a time zone."""
-    at = [k for k, each in enumerate(text.to_list()) if MAY_NAME_ZONE.search(each)]
+    at = np.flatnonzero(may_name_zone(text))
     named = np.zeros(len(text), bool)
-    if at:
+    if len(at):
         groups = text.gather(at).str.to_lowercase().str.extract_groups(grammar(form)).struct.unnest()
         named[at] = groups["zone"].is_not_null().to_numpy()
     return named
@@ -241,10 +247,12 @@ def names_zone(text: pl.Series, form: str) -> Array:
 
 def months_in(cells: Cells, missing: Sequence[str] = MISSING_WORDS) -> str:
     """The form of a column of months that look like numbers, such as 03.2021 or 2021.03; "" for any other column."""
-    few = [each for each in cells.first(A_FEW) if each.lower() not in missing]
-    if not _month_form(few):
-        return ""
-    return months_like_numbers(cells.text.filter(pl.Series(~cells.missing(missing))))
+
+    def look() -> str:
+        few = [each for each in cells.first(A_FEW) if each.lower() not in missing]
+        return months_like_numbers(cells.text.filter(pl.Series(~cells.missing(missing)))) if _month_form(few) else ""
+
+    return cells.once((months_in, tuple(missing)), look)
 
 
 def months_like_numbers(text: pl.Series) -> str:
@@ -321,7 +329,9 @@ def likely_forms(cells: Cells, missing: Sequence[str] = MISSING_WORDS) -> list[s
     """The forms that at least half of a column's first different texts fit."""
 
     def look() -> list[str]:
-        return likely(cells.text.filter(pl.Series(~cells.missing(missing))).head(LOOKED_AT).to_list())
+        gaps = cells.missing(missing)
+        text = cells.text.filter(pl.Series(~gaps)) if gaps.any() else cells.text
+        return likely(text.head(LOOKED_AT).to_list())
 
     return cells.once((likely_forms, tuple(missing)), look)
 

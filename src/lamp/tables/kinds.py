@@ -13,11 +13,11 @@ import polars as pl
 from lamp.errors import ArgumentError, DataError
 from lamp.printable import shortened
 from lamp.tables import date_column, dates, decimal_marks, durations, numbers, parsing, plain, remarks
-from lamp.tables.cells import Cells
+from lamp.tables.cells import Cells, read_together
 from lamp.tables.column import refuse_infinite
 from lamp.tables.columns import MOST_LEVELS, frequent
 from lamp.tables.conventions import Conventions
-from lamp.tables.missing import MISSING_WORDS, PLACEHOLDERS, as_text
+from lamp.tables.missing import MISSING_WORDS, PLACEHOLDERS, SHEET_ERRORS, as_text
 from lamp.tables.plain import Summary
 from lamp.tables.reading.names import near
 from lamp.tables.scales import refuse_open_scales
@@ -85,31 +85,25 @@ def decide(
         if name not in inputs:
             raise no_column(name, inputs)
         if kind not in ASKED:
-            raise ArgumentError(
-                f"--kind {name}={kind}: unknown kind",
-                expected=", ".join(ASKED),
-                got=kind,
-                fix="name one of these",
-            )
+            raise ArgumentError(f"--kind {name}={kind}: unknown kind", expected=", ".join(ASKED), got=kind,
+                                fix="name one of these")  # fmt: skip
     conventions = conventions or Conventions()
     if conventions.plain is None:
         conventions = conventions.settled(frame)
     words = [conventions.cells[name] for name in inputs if name not in asked and name in conventions.cells]
     numbers.read_all(words, lambda cells: conventions.decimal_in(cells.name).value)
     dates.read_all(words, lambda cells: _date_forms(cells, conventions))
+    read_together([cells for cells in words if _date_forms(cells, conventions)], dates.may_name_zone)
     decisions, there = [], dict(zip(frame.columns, frame.get_columns(), strict=True))
     for name in inputs:
-        known = (
-            {}
-            if conventions.missing_in(name) == MISSING_WORDS
-            else {"missing_words": list(conventions.missing_in(name))}
-        )
+        missing = conventions.missing_in(name)
+        known = {} if missing == MISSING_WORDS else {"missing_words": list(missing)}
         cells = conventions.cells_of(there[name])
         found = _asked(cells, asked[name], conventions) if name in asked else _decide(cells, conventions)
         if found.kind == "number" and conventions.plain_in(name) is None:
-            marks, why = remarks.of_no_data(parsing.numbers(cells, form_of(found), conventions.missing_in(name)))
+            marks, why = remarks.of_no_data(parsing.numbers(cells, form_of(found), missing))
             if marks:
-                known = {"missing_words": [*conventions.missing_in(name), *marks]}
+                known = {"missing_words": [*missing, *marks]}
                 found = replace(found, why="; ".join(filter(None, [found.why, why])), reported=True)
         decisions.append(replace(found, known={**found.known, **known}))
     used = [decision for decision in decisions if decision.kind != "left out"]
@@ -329,6 +323,11 @@ def _decide_text(cells: Cells, conventions: Conventions) -> Decision:
         )
     notes += remarks.of_near_dates(form, rows, there, odd, remarks.option(name, "date", "kind"))
     notes += remarks.of_missing_words(name, cells.frequent_missing(missing))
+    if missing == MISSING_WORDS and (errors := cells.missing(SHEET_ERRORS)).any():
+        gaps = (*missing, *SHEET_ERRORS)
+        found = _decide_text(cells, replace(conventions, missing={**conventions.missing, name: gaps}))
+        why = "; ".join(filter(None, [remarks.of_sheet_errors(name, cells, errors), found.why]))
+        return replace(found, why=why, known={**found.known, "missing_words": list(gaps)}, reported=True)
     return _decide_words(cells, missing, notes)
 
 

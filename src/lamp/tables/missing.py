@@ -30,7 +30,10 @@ PLACEHOLDERS: tuple[str, ...] = (
 )
 PLACEHOLDERS += ("\\n", "<na>", "(null)", "nil", "n.d.", "n/d", "n.v.", "s/d")
 PLACEHOLDERS += ("0000-00-00", "0000-00-00 00:00:00", "00.00.0000", "00/00/0000")
-PLACEHOLDERS += ("#div/0!", "#value!", "#ref!", "#name?", "#num!", "#null!")
+
+# What a spreadsheet writes where a formula has no value; beside #N/A, which always means missing
+SHEET_ERRORS = ("#div/0!", "#value!", "#ref!", "#name?", "#num!", "#null!")
+PLACEHOLDERS += SHEET_ERRORS
 
 FREQUENT, LEAST_ROWS = 0.02, 3  # least share of the rows, and least rows, at which such a word may be a value
 NOT_SEEN = r"[\u200b\u200e\u200f\u2060\ufeff]"  # invisible characters of zero width

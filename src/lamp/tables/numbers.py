@@ -75,6 +75,8 @@ class NumberForm:
 
     def read(self, columns: Sequence[Cells]) -> Array:
         """(c, n) the numbers in columns of text, float64; NaN for what is not a number of this form."""
+        if len(columns) == 1:
+            return columns[0].rows(self.values(columns[0].read(parts_of, self.decimal, alone=True)), np.nan)[None]
         read_together(columns, parts_of, self.decimal)
         parts = [each.read(parts_of, self.decimal) for each in columns]
         ends = list(accumulate((len(each.value) for each in parts), initial=0))

@@ -15,7 +15,7 @@ from lamp.tables.folder import load_model, load_reading
 from lamp.tables.model import TableModel
 from lamp.tables.predict import predict
 from lamp.tables.reading import ReadOptions, read_with
-from lamp.torch_habits import explains_attributes
+from lamp.torch_habits import explains_attributes, without_items
 
 # What other libraries call it, and what to write here
 HABITS = {
@@ -26,8 +26,19 @@ HABITS = {
     "n_features_in_": "len(model.columns)",
     "score": "lamp evaluate FOLDER TABLE compares predictions with the truth",
     "fit": "lamp train TABLE --target COLUMN trains a model",
-    "eval": "leave it out: a loaded model only predicts",
+    "evaluate": "lamp evaluate FOLDER TABLE compares predictions with the truth",
+    "save": "the folder that it was loaded from holds all of it: copy that",
+    "transform": "predict(rows): preprocessing is a part of it",
+    "decision_function": "predict(rows) has the columns p(...), the probability of each class",
+    "feature_importances_": "lamp inspect FOLDER shows how much each column matters; metrics.json holds it",
+    "coef_": "lamp inspect FOLDER shows how much each column matters",
+    "get_params": "config.json in the folder says how it was trained",
+    "set_params": "lamp train TABLE --target COLUMN trains a model with other options",
+    **dict.fromkeys(("feature_names_", "feature_name_", "feature_names"), "columns"),
+    **dict.fromkeys(("eval", "to", "cpu", "cuda"), "leave it out: a loaded model only predicts, on the processor"),
+    **dict.fromkeys(("parameters", "state_dict", "forward"), "predict(rows) runs the networks of model.model.groups"),
 }
+NO_LENGTH = "len(model.columns) columns are read; model.model.members networks predict"
 
 
 @explains_attributes(HABITS)
@@ -108,6 +119,17 @@ class TablePredictor:
         return predicted
 
     __call__ = predict
+
+    def __getitem__(self, index: Any) -> Any:
+        raise without_items(self, index, "predict(rows) has a row for each of yours; columns names what it reads")
+
+    def __len__(self) -> int:
+        raise ArgumentError(
+            "TablePredictor has no length", expected="an attribute or a method", got="len(model)", fix=NO_LENGTH
+        )
+
+    def __bool__(self) -> bool:
+        return True  # which would ask for the length
 
     def __repr__(self) -> str:
         return f"TablePredictor({self.target!r} from {len(self.columns)} columns; {self.model.members} networks)"

@@ -15,7 +15,7 @@ from lamp.tables import dates, durations, numbers
 from lamp.tables.cells import Array, Cells
 from lamp.tables.conventions import Conventions
 from lamp.tables.evidence import ALL, Found
-from lamp.tables.missing import is_text
+from lamp.tables.missing import SHEET_ERRORS, is_text
 
 SHOWN = 3  # words quoted in a remark
 BOTH_MARKS = "numbers with a decimal point and numbers with a decimal comma"
@@ -288,11 +288,21 @@ def _of_order(name: str, order: Found, form: str, digits: str) -> str:
 
 # ---- words -----------------------------------------------------------------------------------------------------------
 def of_missing_words(name: str, found: Sequence[tuple[str, int]]) -> list[str]:
-    """Remarks on frequent words that count as missing but may be values."""
+    """Remarks on frequent words that count as missing but may be values; a spreadsheet's errors have their own."""
     return [
         f"{word!r} in {rows:,} rows counts as missing ({option(name, 'none', 'missing')} takes it for a word)"
         for word, rows in found
+        if word.lower() not in SHEET_ERRORS
     ]
+
+
+def of_sheet_errors(name: str, cells: Cells, errors: Array) -> str:
+    """The remark that a spreadsheet's errors among a column's words count as missing; `errors` (m,) says where."""
+    rows = int(cells.count[errors].sum())
+    words = some(numbers.those(cells, errors).to_list())
+    verb, them = ("counts", "it for a word") if rows == 1 else ("count", "them for words")
+    change = f"{option(name, 'none', 'missing')} takes {them}"
+    return f"{counted(rows, 'cell')} with a spreadsheet's error, {words}, {verb} as missing ({change})"
 
 
 def of_target_words(column: pl.Series, missing: Sequence[str], conventions: Conventions) -> list[str]:
@@ -301,7 +311,7 @@ def of_target_words(column: pl.Series, missing: Sequence[str], conventions: Conv
     if name in conventions.missing or ALL in conventions.missing:
         return []  # the user has said it
     found = []
-    for word, rows in Cells(column).frequent_missing(usual):
+    for word, rows in Cells(column).frequent_missing(list(dict.fromkeys([*usual, *missing]))):
         if word.lower() in missing:
             change = f"{option(name, 'none', 'missing')} takes them for values"
             found.append(f"{name!r} is {word!r} in {rows:,} rows, which count as missing; {change}")

@@ -18,7 +18,7 @@ from lamp.tables.cells import Cells
 from lamp.tables.conventions import Conventions
 from lamp.tables.evidence import ALL
 from lamp.tables.kinds import MOSTLY, listed, mostly
-from lamp.tables.missing import MISSING_WORDS
+from lamp.tables.missing import MISSING_WORDS, SHEET_ERRORS
 from lamp.tables.numbers import NumberForm
 from lamp.tables.scales import refuse_open_scales
 from lamp.tables.split import enough
@@ -123,16 +123,22 @@ class Target:
 
 
 def missing_words(column: pl.Series, conventions: Conventions) -> tuple[str, ...]:
-    """The words that mean missing in a target; a frequent "None" among other words is a class instead."""
+    """The words that mean missing in a target; a frequent "None" among other words is a class instead.
+
+    Beside words, a spreadsheet's errors such as #REF! mean missing; among numbers they are odd words.
+    """
     words = conventions.missing_in(column.name)
     if column.name in conventions.missing or ALL in conventions.missing or not parsing.is_text(column.dtype):
         return words
     cells = Cells(column)
-    if not cells.frequent_missing(["none"]):
+    is_class, has_errors = bool(cells.frequent_missing(["none"])), cells.missing(SHEET_ERRORS).any()
+    if not (is_class or has_errors):
         return words
     others = ~cells.missing(words)
     numeric = max((cells.read(numbers.parts_of, mark).numeric & others).sum() for mark in numbers.OTHER)
-    return tuple(each for each in words if each != "none") if numeric <= others.sum() / 2 else words
+    if numeric > others.sum() / 2:
+        return words
+    return tuple(each for each in words if not (is_class and each == "none")) + SHEET_ERRORS * bool(has_errors)
 
 
 def there(column: pl.Series, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:

@@ -55,4 +55,5 @@ def taken(column: Column) -> str:
     assert isinstance(column, DateColumn)
     if column.format == dates.TIME_ALONE:
         return "times of day"
-    return "dates" if column.format is None else f"dates, or text written as {dates.described(column.format)}"
+    zone = {None: "", True: "; in UTC, or with a time zone", False: "; without a time zone"}[column.zoned]
+    return ("dates" if column.format is None else f"dates, or text written as {dates.described(column.format)}") + zone

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import re
 import unicodedata
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -118,31 +119,45 @@ def category(
 def date(
     name: str, values: Sequence[Any], gaps: Sequence[str], codes: Sequence[float], grammar: str, short_years: bool,
     digits: bool, clock: bool, months: dict[str, int], zones: dict[str, int], parts: dict[str, tuple[float, float]],
-    indicator: bool,
+    indicator: bool, zoned: bool | None,
 ) -> Any:  # fmt: skip
-    """Days since 1970, and sines and cosines of the time within a year, month, week and day, standardised."""
+    """Days since 1970, and sines and cosines of the time within a year, month, week and day, standardised.
+
+    A time with a zone is read in UTC. `zoned` says whether training's named one (None if it does not matter); times
+    that do otherwise are warned of.
+    """
+    unlike = 0
 
     def read(value: Any) -> Any:
+        nonlocal unlike
         if is_gap(value, gaps):
             return np.datetime64("NaT", "us")
+        named = isinstance(value, datetime.datetime) and value.tzinfo is not None
         at: Any = np.datetime64("NaT", "us")
         if digits and isinstance(value, (int, np.integer)):
             value = str(value)
         if isinstance(value, str):
             at = in_words(value.strip(), grammar, short_years, months, zones)
+            named = zoned is not None and names_zone(value.strip(), grammar)
         elif isinstance(value, datetime.time) and clock:
             at = np.datetime64(datetime.datetime.combine(datetime.date(1970, 1, 1), value), "us")
         elif isinstance(value, np.datetime64) and not clock:
             at = value.astype("datetime64[us]")
         elif isinstance(value, datetime.date) and not clock:
-            if isinstance(value, datetime.datetime) and value.tzinfo is not None:
+            if isinstance(value, datetime.datetime) and named:
                 value = value.astimezone(datetime.timezone.utc).replace(tzinfo=None)  # noqa: UP017 (Python 3.10)
             at = np.datetime64(value, "us")
         if np.isnat(at):
             raise ValueError(f"column {name!r}: pass a {'time of day' if clock else 'datetime'}, not {value!r}")
+        unlike += zoned is not None and named != zoned and bool(named or at != at.astype("datetime64[D]"))
         return at
 
     at = np.array([read(value) for value in values], dtype="datetime64[us]")
+    if unlike:
+        times, verb = ("time", "is") if unlike == 1 else ("times", "are")
+        how = f"without a time zone {verb} read as UTC; training's named theirs"
+        how = how if zoned else f"with a time zone {verb} read in UTC; training's named none"
+        warnings.warn(f"{name}: {unlike:,} {times} {how}", stacklevel=4)
     at[np.isin(at.astype(np.int64) / 86400e6, np.array(codes, dtype=np.float64))] = np.datetime64("NaT")
     there = ~np.isnat(at)
     found = parts_of_times(np.where(there, at, np.datetime64(0, "us")))
@@ -169,6 +184,12 @@ def in_words(
         ahead = (60 * int(offset[2]) + int(offset[3] or 0)) * (-1 if offset[1] == "-" else 1)
     parts |= {"half": half, "fraction": int(fraction.ljust(6, "0")[:6]), "ahead": ahead}
     return np.datetime64(points_in_time(parts, short_years)[()], "us")
+
+
+def names_zone(text: str, grammar: str) -> bool:
+    """Whether a text that names a point in time names its time zone."""
+    match = re.fullmatch(grammar, unicodedata.normalize("NFC", text).lower())
+    return match is not None and bool(match.groupdict().get("zone"))
 
 
 def parts_of_times(at: Any) -> dict[str, Any]:

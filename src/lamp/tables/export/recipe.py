@@ -51,7 +51,12 @@ def _in_onnx(column: Column) -> str:
     assert isinstance(column, DateColumn)
     if column.format == dates.TIME_ALONE:
         return "doubles (n, 1): the time as a share of the day, 0.5 at noon"
-    return "doubles (n, 1): days since 1970-01-01, with the time of day in UTC as decimals"
+    return f"doubles (n, 1): days since 1970-01-01, with the time of day {_zone(column)}as decimals"
+
+
+def _zone(column: DateColumn) -> str:
+    """How the times of a column of dates are written, where training's had any."""
+    return "as it stands, because training's named no time zone, " if column.zoned is False else "in UTC "
 
 
 # ---- of features -----------------------------------------------------------------------------------------------------
