@@ -174,6 +174,27 @@ def test_ready_batches_are_returned_as_they_are():
         assert len(list(batches)) == len(list(batches)) == 3
 
 
+@pytest.mark.parametrize("shape", [(4,), (3, 8, 8), (1, 28, 28)])
+@pytest.mark.parametrize("count", [2, 3])
+def test_tuples_that_may_be_samples_or_batches(shape, count):
+    """All of the same shape, as an autoencoder's vectors or images are."""
+    listed = [tuple(torch.rand(shape) for _ in range(count)) for _ in range(6)]
+    with pytest.raises(DataError, match=r"could be samples or batches[\s\S]*lamp\.DataLoader\(data, batch_size=32\)"):
+        as_batches(listed)
+    assert [len(batch[0]) for batch in DataLoader(listed, batch_size=4)] == [4, 2]
+
+
+def test_tuples_that_can_only_be_samples_or_only_batches():
+    image, label = torch.rand(3, 8, 8), torch.rand(10)
+    assert not is_batched([(image, label)] * 6)
+    assert not is_batched([(image, torch.rand(1, 8, 8))] * 6)
+    assert not is_batched([(torch.rand(4), torch.rand(3))] * 6)
+    assert is_batched([(torch.rand(32, 4), torch.rand(32, 4))] * 6)
+    assert is_batched([(torch.rand(32, 3, 8, 8), torch.rand(32, 3, 8, 8))] * 6)
+    assert is_batched([(torch.rand(4), torch.rand(4)), (torch.rand(2), torch.rand(2))])  # the last batch is shorter
+    assert is_batched([(torch.rand(4), torch.rand(4))])
+
+
 def test_what_is_batched_and_what_is_not():
     tensor = torch.rand(5, 2)
     dataset = torch.utils.data.TensorDataset(tensor)

@@ -277,6 +277,27 @@ class TestCallbacks:
         assert stopper.best == history["accuracy"].max().item()
         assert history.epochs < 60
 
+    @pytest.mark.filterwarnings("ignore:the validation loss:lamp.NonFiniteWarning")
+    @pytest.mark.parametrize("engine", ["eager", "compiled"])
+    @pytest.mark.parametrize("patience", [2, 50])
+    def test_a_replica_whose_value_is_never_a_number_keeps_its_last_weights(self, engine, patience):
+        """As it does alone; others of its population have their best."""
+        x, xv = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)), torch.full((4, 3), 300.0)
+        found, options = [], {"epochs": 6, "batch_size": 5, "shuffle": False, "progress": False, "engine": engine}
+        for together in (True, False):
+            alone = [lamp.Linear(3, 1) for _ in range(2)]
+            for model, weight in zip(alone, (-0.1, 0.5), strict=True):  # exp(450) is infinite
+                model.weight.data.fill_(weight)
+                model.bias.data.zero_()
+            for model in [lamp.stack(alone)] if together else alone:
+                optimizer, stopper = lamp.SGD(model.parameters(), lr=1e-3), lamp.EarlyStopping(patience=patience)
+                data, held_out = (x, torch.ones(20, 1)), (xv, torch.ones(4, 1))
+                lamp.fit(
+                    model, lamp.PoissonNLLLoss(), optimizer, data, validation=held_out, callbacks=[stopper], **options
+                )
+                found.append(model.parameters()[0].data.reshape(-1))
+        torch.testing.assert_close(found[0], torch.cat(found[1:]), rtol=1e-5, atol=1e-6)
+
     def test_early_stopping_on_what_is_not_measured(self):
         model = network()
         with pytest.raises(lamp.ArgumentError, match="validation="):

@@ -107,6 +107,27 @@ def test_a_population_makes_the_same_bits(kind, block, monkeypatch):
     assert same(*found)
 
 
+@pytest.mark.parametrize("by_callback", [False, True])
+def test_fit_leaves_out_gradients_that_were_there(by_callback):
+    class Switch(lamp.Callback):
+        def on_start(self, training):
+            training.step_in_backward = True
+
+    found = []
+    for in_backward in (False, True):
+        model, criterion = network(torch.float64), lamp.MSELoss()
+        optimizer = lamp.SGD(model.parameters(), lr=0.1, momentum=0.5)
+        x, y = batches(1, torch.float64)[0]
+        criterion(model(x), y)
+        model.backward(criterion.backward())
+        how = {"callbacks": [Switch()]} if by_callback and in_backward else {"step_in_backward": in_backward}
+        lamp.fit(
+            model, criterion, optimizer, x, y, epochs=2, batch_size=3, seed=0, progress=False, engine="eager", **how
+        )
+        found.append([each.data.clone() for each in model.parameters()])
+    assert same(*found)
+
+
 def test_gradients_that_were_there_count():
     """Gradients of earlier batches are added up as usual, and the last backward makes the step."""
     found = []

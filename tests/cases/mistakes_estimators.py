@@ -57,6 +57,7 @@ MISTAKES = [
     _option("loss", lamp.MSELoss(reduction="sum"), "loss"),
     _option("class_weight", "even"),
     _option("class_weight", {0: -1.0}, "class"),
+    _option("class_weight", {"0": 1.0, "1": 5.0}, "class_weight"),
     _option("loss", lamp.CrossEntropyLoss(), "CrossEntropyLoss", kind=regressor),
     _option("loss", "log_loss", "loss", kind=regressor),
     Mistake(

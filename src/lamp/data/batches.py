@@ -14,27 +14,47 @@ from lamp.data.loader import DataLoader
 from lamp.errors import ArgumentError, DataError
 
 BATCH_SIZE = 32  # the default
+LOOKED_AT = 100  # tuples of a list whose shapes are compared
+CHANNELS = 4  # of images; a first axis that is longer is rather one of samples
 
 
 def is_batched(data: Any) -> bool:
     """Whether iterating over the data gives batches: a loader (lamp's or torch's), a list of batches, other iterables.
 
     Tensors and arrays, tuples and lists of them, and data sets with `[index]` are not batched. A list of tuples is a
-    list of batches, unless the first tuple looks like one sample.
+    list of batches, unless the first tuple looks like one sample. Raises DataError if it may as well be the other.
     """
     if isinstance(data, DataLoader):
         return True
     if isinstance(data, Tensor | tuple | Mapping | str | bytes) or is_table(data) or hasattr(data, "__array__"):
         return False
     if isinstance(data, list):
-        return bool(data) and all(isinstance(element, tuple | list) for element in data) and not _is_sample(data[0])
+        if not data or not all(isinstance(element, tuple | list) for element in data) or _is_sample(data[0]):
+            return False
+        _check_meaning(data)
+        return True
     return isinstance(data, Iterable) and not hasattr(data, "__getitem__")
 
 
 def _is_sample(element: Sequence[Any]) -> bool:
-    """Whether this tuple is one sample, not a batch: some field is a number, or its vectors differ in length."""
+    """Whether this tuple is one sample, not a batch: some field is a number, or its fields differ in length."""
     axes = [0 if isinstance(field, Number | np.generic) else getattr(field, "ndim", None) for field in element]
-    return 0 in axes or (axes == [1] * len(axes) and len({len(field) for field in element}) > 1)
+    return 0 in axes or (None not in axes and len({len(field) for field in element}) > 1)
+
+
+def _check_meaning(data: list[Sequence[Any]]) -> None:
+    """Raise DataError for tuples that may be samples or batches: of one shape, a vector's or an image's."""
+    shapes = {tuple(getattr(field, "shape", ())) for element in data[:LOOKED_AT] for field in element}
+    shape = next(iter(shapes), ())
+    if len(shapes) > 1 or len(data) == 1 or not (len(shape) == 1 or (len(shape) >= 3 and shape[0] <= CHANNELS)):
+        return
+    raise DataError(
+        f"a list of {len(data)} tuples of tensors {shape} could be samples or batches",
+        expected="samples in a lamp.DataLoader, or batches in an object whose __iter__ returns them",
+        got=f"a list, with the same shape for all {len(data[0])} fields",
+        fix="lamp.DataLoader(data, batch_size=32) if each tuple is a sample; if each is a batch, put the batches "
+        "together: (inputs, targets), with batch_size=",
+    )
 
 
 def length_of(batches: Any) -> int | None:

@@ -155,6 +155,7 @@ def train_step(
         output = model(*inputs)
         loss = criterion(output, target)
         before_step(loss)
+        optimizer.zero_grad()  # of what other backwards left behind
         with optimizer.step_in_backward():
             model.backward_parameters(backward_from(criterion, loss))
         return output, loss

@@ -161,5 +161,9 @@ class EarlyStopping(Callback):
 
     def on_end(self, training: Training) -> None:
         if self._kept is not None:
-            ModelState.of(training.model).restore(self._kept)
+            now, ever = ModelState.of(training.model), self._epoch >= 0
+            if ever.dim() == 0:
+                now.restore(self._kept)
+            else:  # a replica whose value was never a number keeps its last weights, as it would alone
+                now.restore(self._kept.select(ever), ever)
             self._kept = None

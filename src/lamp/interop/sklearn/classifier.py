@@ -139,7 +139,16 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
             there = by_class > 0
             factors = by_class.sum() / (there.sum() * np.where(there, by_class, 1.0))
         elif isinstance(self.class_weight, dict):
-            factors = np.array([self.class_weight.get(each, 1.0) for each in self.classes_.tolist()], dtype=float)
+            classes = self.classes_.tolist()
+            unknown = [key for key in self.class_weight if key not in classes]
+            if unknown and any(each not in self.class_weight for each in classes):  # as in scikit-learn
+                raise ArgumentError(
+                    "class_weight has keys that are no classes, and lacks classes",
+                    expected=f"a dict from some of {classes} to weights"[:200],
+                    got=f"the keys {unknown}"[:200],
+                    fix="write the classes as the targets have them; text and numbers differ",
+                )
+            factors = np.array([self.class_weight.get(each, 1.0) for each in classes], dtype=float)
             if (factors < 0).any():
                 raise ArgumentError(
                     "class_weight: a weight is negative",
