@@ -460,17 +460,17 @@ def test_peers_count_their_work():
     x, labels = circles(150)
     target = Target("y", "classification", ("in", "out"))
     found = peers(target, (x, labels), circles(80, 4), seconds=1e-5, seed=0)
-    assert [peer.note for peer in found] == ["", "cut short after 1 epochs", "cut short after 1 rounds"]
+    assert [peer.note for peer in found] == ["", "cut short after 1 epoch", "cut short after 1 round"]
     x, labels = circles(5_000)
     notes = [peer.note for peer in peers(target, (x, labels), circles(80, 4), seconds=5e-4, seed=0)]
     assert notes[0].startswith("on 2,500 rows")
-    assert notes[1] == "on 1,250 rows, cut short after 1 epochs"
+    assert notes[1] == "on 1,250 rows, cut short after 1 epoch"
     again = [peer.note for peer in peers(target, (x, labels), circles(80, 4), seconds=5e-4, seed=0)]
     assert again == notes
     y = x[:, 0].double()
     target = Target("y", "regression", mean=float(y.mean()), std=float(y.std()))
     notes = [peer.note for peer in peers(target, (x, y), (x[:80], y[:80]), seconds=1e-6, seed=0)]
-    cut = ["on 312 rows", "on 200 rows, cut short after 1 epochs", "on 200 rows, cut short after 1 rounds"]
+    cut = ["on 312 rows", "on 200 rows, cut short after 1 epoch", "on 200 rows, cut short after 1 round"]
     assert notes[1:] == cut[1:]
     assert notes[0].startswith("on ")
 
@@ -511,7 +511,7 @@ def test_a_clock_that_runs_away_ends_the_peers(monkeypatch):
     x, labels = circles(3_000)
     target = Target("y", "classification", ("in", "out"))
     found = peers(target, (x, labels), circles(80, 4), seconds=0.02, seed=0)
-    assert "cut short by the clock after 1 epochs" in found[1].note
+    assert "cut short by the clock after 1 epoch" in found[1].note
     assert "cut short by the clock after 20 rounds" in found[2].note or "rounds" in found[2].note
 
 

@@ -90,7 +90,7 @@ def remarks(plan: TrainingPlan) -> None:
     )
     used = [each for each in plan.decisions if each.kind != LeftOut.kind]
     counts = {kind: sum(each.kind == kind for each in used) for kind in dict.fromkeys(each.kind for each in used)}
-    say("columns: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
+    say("columns: " + ", ".join(f"{count:,} {kind}" for kind, count in counts.items()))
     notes(f"left out: {line}" for line in by_reason(each for each in plan.decisions if each.kind == LeftOut.kind))
     notes(plan.notes)
     if len(used) < len(plan.decisions) or any(each.reported for each in used):

@@ -110,6 +110,9 @@ class Cells:
 
     def first(self, count: int) -> list[str]:
         """The texts of the first rows that are not empty, at most `count` of them."""
+        return self.once(("first", count), lambda: self._first(count))
+
+    def _first(self, count: int) -> list[str]:
         texts, places = self.text.head(count).to_list(), self.places
         if (places[:count] >= 0).all():
             return [texts[place] for place in places[:count].tolist()]

@@ -92,8 +92,9 @@ def decide(
         conventions = conventions.settled(frame)
     words = [conventions.cells[name] for name in inputs if name not in asked and name in conventions.cells]
     numbers.read_all(words, lambda cells: conventions.decimal_in(cells.name).value)
-    dates.read_all(words, lambda cells: _date_forms(cells, conventions))
-    read_together([cells for cells in words if _date_forms(cells, conventions)], dates.may_name_zone)
+    forms = {cells.name: _date_forms(cells, conventions) for cells in words}
+    dates.read_all(words, lambda cells: forms[cells.name])
+    read_together([cells for cells in words if forms[cells.name]], dates.may_name_zone)
     decisions, there = [], dict(zip(frame.columns, frame.get_columns(), strict=True))
     for name in inputs:
         missing = conventions.missing_in(name)

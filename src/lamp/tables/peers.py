@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lamp.errors import DataError
 from lamp.installation import install
+from lamp.printable import counted
 from lamp.tables import metrics
 from lamp.tables.effort import guard
 from lamp.tables.metrics import Estimates
@@ -177,7 +178,8 @@ def _fit_line(line: Any, target: Target, x: Any, y: Any, seconds: float) -> tupl
         return line.fit(x, y), ""
     steps = int(LEAST_STEPS * seconds / _line_seconds(target, *x.shape))
     line.set_params(max_iter=min(LINE_STEPS, max(LEAST_STEPS, steps))).fit(x, y)
-    return line, f"cut short after {line.max_iter} steps" if line.n_iter_.max() >= line.max_iter < LINE_STEPS else ""
+    is_cut = line.n_iter_.max() >= line.max_iter < LINE_STEPS
+    return line, f"cut short after {counted(line.max_iter, 'step')}" if is_cut else ""
 
 
 def _fit_mlp(mlp: Any, target: Target, x: Any, y: Any, seconds: float) -> tuple[Any, str]:
@@ -198,7 +200,7 @@ def _fit_mlp(mlp: Any, target: Target, x: Any, y: Any, seconds: float) -> tuple[
             return mlp, ""
         if time.monotonic() > ends:
             return mlp, f"cut short by the clock after {epoch} epochs"
-    return mlp, f"cut short after {epochs} epochs"
+    return mlp, f"cut short after {counted(epochs, 'epoch')}"
 
 
 def _fit_trees(trees: Any, target: Target, x: Any, y: Any, seconds: float) -> tuple[Any, str]:
@@ -213,7 +215,7 @@ def _fit_trees(trees: Any, target: Target, x: Any, y: Any, seconds: float) -> tu
         trees.set_params(max_iter=count).fit(x, y)
         if time.monotonic() > ends and count < rounds:
             return trees, f"cut short by the clock after {count} rounds"
-    return trees, f"cut short after {count} rounds"
+    return trees, f"cut short after {counted(count, 'round')}"
 
 
 class _Scaled:
