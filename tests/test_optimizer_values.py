@@ -308,3 +308,33 @@ def test_arguments_are_torchs(kind):
 def test_close_sees_a_small_mistake():
     with pytest.raises(AssertionError):
         close(torch.tensor([1.0], dtype=torch.float64), torch.tensor([1.0 + 1e-9], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("case", OPTIMIZERS, ids=str)
+def test_a_rate_set_before_the_first_step_is_the_first_steps(case):
+    """Some state begins with it: the sizes of Rprop's steps, ASGD's eta."""
+    pair = case.pair()
+    pair.optimizer.zero_grad()
+    for ours, theirs in zip(pair.optimizer.param_groups, pair.twin.param_groups, strict=True):
+        ours["lr"] = theirs["lr"] = 0.03 * theirs["lr"]
+    pair.step(3)
+    pair.check()
+
+
+@pytest.mark.parametrize("kind", [lamp.Rprop, lamp.ASGD])
+def test_a_rate_of_each_replica_set_before_the_first_step(kind):
+    found = []
+    for together in (True, False):
+        rates = (0.002, 0.03)
+        networks = [lamp.Linear(3, 2).double() for _ in rates]
+        for k, network in enumerate(networks):
+            network.reset_parameters(generator=torch.Generator().manual_seed(k))
+        for model, rate in (
+            [(lamp.stack(networks), torch.tensor(rates))] if together else zip(networks, rates, strict=True)
+        ):
+            optimizer = kind(model.parameters(), lr=0.1)
+            optimizer.lr = rate
+            x = torch.linspace(-1, 1, 30, dtype=torch.float64).view(10, 3)
+            lamp.fit(model, lamp.MSELoss(), optimizer, x, x[:, :2] ** 2, epochs=3, shuffle=False, progress=False)
+            found.append(torch.cat([each.data.reshape(2 if together else 1, -1) for each in model.parameters()], 1))
+    torch.testing.assert_close(found[0], torch.cat(found[1:]), rtol=1e-6, atol=1e-8)

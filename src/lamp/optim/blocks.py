@@ -52,7 +52,7 @@ class ParameterBlocks:
     """
 
     def __init__(self, parameters: list[Parameter], begins: Mapping[str, Number], states: States) -> None:
-        self.names = tuple(begins)
+        self.names, self._begins = tuple(begins), dict(begins)
         not_frozen = trained(parameters)
         self.in_rows = any(parameter.rows for parameter in not_frozen)  # a population: one row per replica
         self._spans = spans(not_frozen)
@@ -124,6 +124,11 @@ class ParameterBlocks:
     def pieces(self) -> list[tuple[Span, list[Block]]]:
         """Each span of neighbouring parameters, and the blocks that it is cut into."""
         return list(zip(self._spans, self._blocks_per_span, strict=True))
+
+    def begins_with(self, begins: Mapping[str, Number]) -> bool:
+        """Whether new state was made with these numbers."""
+        same = begins.keys() == self._begins.keys()
+        return same and all(_same(self._begins[name], number) for name, number in begins.items())
 
     @property
     def is_current(self) -> bool:
@@ -198,3 +203,9 @@ def _widths(span: Span, blocks: Sequence[Block]) -> list[int]:
     """How many numbers of one network each block of a span has."""
     rows = span.data.numel() // span.data.shape[-1]
     return [block.data.numel() // rows for block in blocks]
+
+
+def _same(one: Number, other: Number) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one, other)
+    return not isinstance(one, Tensor) and not isinstance(other, Tensor) and one == other

@@ -315,19 +315,32 @@ class Optimizer(StepsInBackward, HyperparametersAsAttributes, metaclass=_Made):
         return blocks if blocks.is_current else self._blocks_of(k, self.param_groups[k])
 
     def _blocks_of(self, k: int, group: Group) -> ParameterBlocks:
-        """The blocks of group k, made again if its flat buffers have changed or its options need other state."""
+        """The blocks of group k, made again if its flat buffers have changed or its options need other state.
+
+        Before the first step this includes the numbers that state begins with, such as the lr in Rprop and ASGD.
+        """
         blocks = self._blocks[k]
-        if blocks.is_current and blocks.names == self.state_names(group):
+        begun = self._steps[k] > 0 or blocks.begins_with(self._begins(group))
+        if begun and blocks.is_current and blocks.names == self.state_names(group):
             return blocks
-        self._make_blocks(self._states())
+        states = self._states()
+        if not begun:
+            moved = [other for other, steps in zip(self.param_groups, self._steps, strict=False) if steps > 0]
+            kept = {parameter for other in moved for parameter in other["params"]}
+            states = {parameter: state for parameter, state in states.items() if parameter in kept}
+        self._make_blocks(states)
         return self._blocks[k]
+
+    def _begins(self, group: Group) -> dict[str, Number]:
+        """The numbers that the state of new parameters begins with, by name."""
+        names = as_state_names(self, self.state_names(group))
+        return {name: column(self.initial_state(name, group)) for name in names}
 
     def _make_blocks(self, states: Mapping[Parameter, Mapping[str, Tensor]]) -> None:
         """Cut all groups into blocks anew, with this state for the parameters that have any."""
         self._blocks = []
         for group in self.param_groups:
-            names = as_state_names(self, self.state_names(group))
-            begins = {name: column(self.initial_state(name, group)) for name in names}
+            begins = self._begins(group)
             if self.elementwise:
                 self._blocks.append(ParameterBlocks(group["params"], begins, states))
             else:
