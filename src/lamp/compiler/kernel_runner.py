@@ -23,7 +23,7 @@ from lamp.compiler.kernel_state import KernelState
 from lamp.compiler.loss_rules import LossRule
 from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.override_checks import check_overrides
-from lamp.compiler.plan import plan_of
+from lamp.compiler.plan import may_differ_in_eval_mode, plan_of
 from lamp.compiler.ragged_kernel_state import RaggedKernelState
 from lamp.compiler.stages import Plan
 from lamp.compiler.statistics import numbers_of as statistics_of_buffers
@@ -96,7 +96,7 @@ class KernelRunner:
             check_training_mode(model)
         if plan is None:
             plan = plan_of(model, learns)
-        elif (plan.masks or plan.statistics) and not learns:
+        elif not learns and may_differ_in_eval_mode(plan, model):
             plan = plan_of(model, learns, plan.shapes)
         check_batches(plan, batches, learns)
         self.plan: Plan = plan

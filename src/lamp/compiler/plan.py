@@ -54,6 +54,11 @@ def plan_of(model: Module, training: bool = True, shapes: tuple[Any, ...] | None
         raise reason.within(model if model.replicas is None else getattr(model, "network", model)) from None
 
 
+def may_differ_in_eval_mode(plan: Plan, model: Module) -> bool:
+    """Whether this plan of training mode may not be that of eval mode. A trace of the user's may ask for the mode."""
+    return bool(plan.masks or plan.statistics) or any(not is_lamps(type(module)) for module in model.modules())
+
+
 def _is_traced_by_lamp(module: Module) -> bool:
     """Whether lamp's own class says what a user's subclass does as a graph."""
     return type(module).trace is not Module.trace and is_lamps(class_attribute(type(module), "trace"))

@@ -16,7 +16,7 @@ from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.rules.elementwise import Exclude, Formula, Minus, Shift, Slopes
-from lamp.compiler.rules.mask import AlphaMask, ChannelMask, Mask, RandomSlope
+from lamp.compiler.rules.mask import AlphaMask, ChannelMask, Mask, MeanSlope, RandomSlope
 from lamp.compiler.rules.powers import Power, Root
 from lamp.compiler.rules.rule import ElementRule, ElementUnit
 from lamp.compiler.stages import Element, Stage
@@ -29,6 +29,7 @@ ELEMENTS: tuple[ElementRule, ...] = (
     ChannelMask(),
     AlphaMask(),
     RandomSlope(),
+    MeanSlope(),
     Minus(),
     Shift(),
     Exclude(),

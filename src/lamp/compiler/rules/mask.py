@@ -105,6 +105,28 @@ class RandomSlope(ElementRule):
         return at.block.code.lane(1.0).where(x > 0.0, slope)
 
 
+class MeanSlope(ElementRule):
+    """RReLU in eval mode, where the slope is the mean of its bounds."""
+
+    kind, module = "Elementwise", RReLU
+
+    def needs(self, module: RReLU) -> str:
+        return "x"
+
+    def of_number(self, module: RReLU, x: Any) -> Any:
+        return module.sigma(x)
+
+    def forward(self, at: ElementUnit, column: Index, x: Lane) -> Lane:
+        y: Lane = at.element.module.sigma(x)  # type: ignore[attr-defined]
+        return y
+
+    def backward(
+        self, at: ElementUnit, columns: Sequence[Index], x: Sequence[Any], y: Sequence[Any], dy: Sequence[Lane]
+    ) -> list[Lane]:
+        one, (lower, upper) = at.block.code.lane(1.0), (vars(at.element.module)[name] for name in RReLU.options)
+        return [each * one.where(x_s > 0.0, (lower + upper) / 2) for each, x_s in zip(dy, x, strict=True)]
+
+
 def probability(module: Module) -> float:
     """The probability with which a module sets an element to zero."""
     p: float = vars(module)["dropout" if isinstance(module, MultiheadAttention | RNNBase) else "p"]
