@@ -454,3 +454,28 @@ def test_data_per_replica_are_those_of_the_eager_engine(shuffle):
         lamp.fit(nets, lamp.MSELoss(), optimizer, loader, epochs=3, engine=engine, progress=False)
         weights.append(torch.cat([parameter.data.flatten() for parameter in nets.parameters()]))
     assert torch.allclose(*weights, rtol=1e-4, atol=1e-6)
+
+
+def test_numbers_that_torch_negates_by_a_bit():
+    """Kernels read memory, where the sign is the other one."""
+    x, y = torch.randn(20, 3), torch.randn(20, 1)
+    found = []
+    for inputs, targets in ((x, y), (torch._neg_view(-x), torch._neg_view(-y))):
+        torch.manual_seed(1)
+        model = lamp.Sequential(lamp.Linear(3, 4), lamp.Tanh(), lamp.Linear(4, 1))
+        optimizer, data = lamp.SGD(model.parameters(), lr=0.1), (inputs, targets)
+        history = lamp.fit(
+            model, lamp.MSELoss(), optimizer, data, epochs=2, validation=data, seed=0, engine="compiled", progress=False
+        )
+        found.append([history["loss"], history["validation_loss"]])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("kind", [lamp.GELU, lamp.SiLU, lamp.Mish])
+def test_activations_of_numbers_that_torch_negates_by_a_bit(kind):
+    x, dy = torch.randn(512, 1024), torch.randn(512, 1024)
+    found = []
+    for inputs, gradient in ((x, dy), (torch._neg_view(-x), torch._neg_view(-dy))):
+        module = kind()
+        found += [module(inputs), module.backward(gradient)]
+    torch.testing.assert_close(found[:2], found[2:], rtol=1e-5, atol=1e-6)

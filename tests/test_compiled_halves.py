@@ -21,6 +21,7 @@ NETWORKS = {
     "residual": lambda: lamp.Sequential(
         lamp.Linear(3, 5), Residual(lamp.Sequential(lamp.Linear(5, 5), lamp.PReLU(5))), lamp.Linear(5, 4)
     ),
+    "batch norm": lambda: lamp.Sequential(lamp.Linear(3, 5), lamp.BatchNorm1d(5), lamp.Linear(5, 4)),
     "dropout": lambda: lamp.Sequential(lamp.Linear(3, 6), lamp.GELU(), lamp.Dropout(0.4), lamp.Linear(6, 4)),
 }
 OPTIMIZERS = {

@@ -54,6 +54,8 @@ def fused(formula: Callable[..., Any], *operands: Tensor | None) -> Tensor | Non
     for each in operands:
         if each is not None and not (each.is_contiguous() and each.dtype is dtype and type(each) is kind):
             return None
+        if each is not None and each.is_neg():  # negated by a bit that stands beside it
+            return None
         described.append(each is None)
     options = [item for item in tuple(vars(module).items()) if item[0] not in NO_OPTIONS and item[0][0] != "_"]
     key = (*described, *options)

@@ -98,7 +98,8 @@ class KernelRunner:
             plan = plan_of(model, learns)
         elif not learns and may_differ_in_eval_mode(plan, model):
             plan = plan_of(model, learns, plan.shapes)
-        check_batches(plan, batches, learns)
+        if entry != "update":  # which has no batch
+            check_batches(plan, batches, learns)
         self.plan: Plan = plan
         self._spans = spans(plan.offsets)
         self.dtype = self._dtype()

@@ -42,7 +42,8 @@ def laid_out(plan: Plan, inputs: tuple[Any, ...], per_replica: bool) -> Tensor:
     if len(given) != len(values):
         raise NotCompiled(f"there are {len(given)} inputs, and the network takes {len(values)}")
     rows = [_rows(plan, value, x, per_replica) for value, x in zip(values, given, strict=True)]
-    return (rows[0] if len(rows) == 1 else torch.cat(rows, 1)).contiguous()
+    # torch may negate a tensor by a bit that stands beside it, which kernels do not see
+    return (rows[0] if len(rows) == 1 else torch.cat(rows, 1)).contiguous().resolve_neg()
 
 
 def _rows(plan: Plan, value: Value, inputs: Tensor, per_replica: bool) -> Tensor:
@@ -124,4 +125,4 @@ def _first(wrong: Tensor, lead: int) -> int:
 
 def numbers_of(targets: Tensor, per_replica: bool, dtype: torch.dtype) -> Tensor:
     """The targets as the kernel reads them: contiguous floats, labels included."""
-    return (targets.flatten(0, 1) if per_replica else targets).to(dtype).contiguous()
+    return (targets.flatten(0, 1) if per_replica else targets).to(dtype).contiguous().resolve_neg()
