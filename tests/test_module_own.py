@@ -3,11 +3,13 @@
 import copy
 import pickle
 
+import pytest
 import torch
 from torch import nn
 
 import lamp
 import lamp.nn as L
+from lamp.errors import ArgumentError
 from lamp.module import Module
 from lamp.parameter import Buffer, Parameter
 from tests.cases.module_case import error, gradients
@@ -197,6 +199,19 @@ def test_a_module_dict_is_a_dict():
     assert dict(modules.items()) == {"a": b}
     modules.clear()
     assert not list(modules)
+
+
+@pytest.mark.parametrize("keys", [(1, "1"), (True, "True"), ("a.b", "a")])
+def test_two_of_one_path_are_refused(keys, tmp_path):
+    """A file would have one of them."""
+    model = Experts()
+    first, second = keys
+    within = L.Linear(3, 2) if second != "a" else {"b": L.Linear(3, 2)}
+    model.named = {first: L.Linear(3, 2), second: within}
+    with pytest.raises(ArgumentError, match=r"two members of Experts have the path 'named\..*weight'"):
+        model.state_dict()
+    with pytest.raises(ArgumentError, match="two members"):
+        lamp.save(model, tmp_path / "model.safetensors")
 
 
 def test_attributes_may_be_added_while_members_are_listed():

@@ -268,13 +268,24 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
     # ---- state ---------------------------------------------------------------------------------------------------
     @called()
     def state_dict(self) -> dict[str, Tensor]:
-        """All parameters and buffers by path, with torch.nn's keys. These are the live tensors: clone to keep them."""
+        """All parameters and buffers by path, with torch.nn's keys. These are the live tensors: clone to keep them.
+
+        Raises ArgumentError for two of one path.
+        """
         self._flatten()
         state: dict[str, Tensor] = {}
         for path, module in self._walk("", None):
             members: list[tuple[str, Parameter | Buffer]] = [*module._members(Parameter), *module._members(Buffer)]
             for name, member in members:
-                state[f"{path}.{name}" if path else name] = member.data
+                key = f"{path}.{name}" if path else name
+                if key in state:
+                    raise ArgumentError(
+                        f"two members of {type(self).__name__} have the path {key!r}",
+                        expected="a path of its own for each",
+                        got='names such as 1 and "1", or "a.b" beside an "a" that has a "b"',
+                        fix="rename a key of a dict, so that the paths differ",
+                    )
+                state[key] = member.data
         return state
 
     @called()
