@@ -519,6 +519,21 @@ class TestHistory:
         with pytest.raises(lamp.DataError, match="no history"):
             lamp.History.from_json("{}")
 
+    @pytest.mark.parametrize("replicas", [None, 3])
+    def test_what_is_no_number_or_infinite_goes_into_json_and_back(self, replicas, tmp_path):
+        history = lamp.History("eager", "", replicas)
+        odd = [0.5, float("inf"), float("-inf"), float("nan")]
+        for k, number in enumerate(odd):
+            value = number if replicas is None else torch.tensor([number, 1.0, odd[k - 1]], dtype=torch.float64)
+            history.record({"loss": value}, 0.5)
+        lines = tmp_path / "history.jsonl"
+        lines.write_text("".join(history.line(k) + "\n" for k in range(4)))
+        for text in (history.to_json(), lines.read_text()):
+            assert "Infinity" not in text  # which is no JSON
+            assert "NaN" not in text
+        for back in (lamp.History.from_json(history.to_json()), lamp.History.from_lines(lines)):
+            torch.testing.assert_close(back["loss"], history["loss"], equal_nan=True, rtol=0, atol=0)
+
     def test_plots_itself(self, history):
         ax = history.plot()
         assert len(ax.get_legend().get_texts()) == 2

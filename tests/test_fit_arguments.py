@@ -4,6 +4,7 @@ import copy
 import pickle
 import re
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -208,6 +209,41 @@ class TestTheOptimizerBelongs:
         assert told[0].filename == __file__
         model[1].requires_grad_(False)
         fitted(model=model, optimizer=lamp.SGD(model[0].parameters()))  # without a warning
+
+    @pytest.mark.parametrize("where", ["a set", "a namespace", "the class", "a closure"])
+    @pytest.mark.parametrize("count", [None, 2])
+    def test_a_module_where_the_network_does_not_find_it(self, where, count):
+        layer = lamp.Linear(3, 2)
+
+        class Own(lamp.Container):
+            inner = layer if where == "the class" else None
+
+            def __init__(self):
+                self.within = {"a set": {layer}, "a namespace": SimpleNamespace(first=layer)}.get(where)
+                self.last = lamp.Linear(2, 2)
+
+            def row(self):
+                return [layer, self.last]
+
+            def forward(self, input):
+                return self.forward_through(self.row(), input)
+
+            def backward(self, grad_output):
+                return self.backward_through(self.row(), grad_output)
+
+            def trace(self, tracer, x):
+                return self.trace_through(tracer, self.row(), x)
+
+        model = Own() if count is None else lamp.population(Own(), range(count))
+        with pytest.warns(
+            lamp.TrainingWarning, match=r"^Linear\(in_features=3, .* takes part in .* not trained"
+        ) as told:
+            history = fitted(model=model, criterion=CE())
+        assert len(told) == 1
+        assert told[0].filename == __file__
+        assert "Linear(in_features=3, out_features=2, bias=True) is where its network does not find it" in history.why
+        layer.requires_grad_(False)
+        fitted(model=model, criterion=CE(), engine="eager")  # without a warning
 
     def test_a_loss_needs_no_call_of_the_constructor_above(self):
         class Scaled(lamp.Loss):

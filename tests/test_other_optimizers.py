@@ -215,6 +215,43 @@ def test_fit_trains_with_lbfgs(line_search_fn):
     assert history["loss"][-1] < history["loss"][0] / 20
 
 
+@pytest.mark.parametrize("line_search_fn", [None, "strong_wolfe"])
+def test_lbfgs_begins_anew_where_other_parameters_train(line_search_fn):
+    """As a new optimizer would; back and forth between two layers of as many numbers."""
+    x, y = torch.randn(20, 3, dtype=torch.float64), torch.randn(20, 3, dtype=torch.float64)
+    found = []
+    for anew in (False, True):
+        torch.manual_seed(0)
+        model = lamp.Sequential(lamp.Linear(3, 3), lamp.Tanh(), lamp.Linear(3, 3)).double()
+        optimizer = lamp.LBFGS(model.parameters(), lr=0.5, max_iter=3, line_search_fn=line_search_fn)
+        for frozen in (None, 0, 2, None):
+            for k in (0, 2):
+                model[k].requires_grad_(k != frozen)
+            if anew:
+                optimizer = lamp.LBFGS(model.parameters(), lr=0.5, max_iter=3, line_search_fn=line_search_fn)
+            lamp.fit(model, lamp.MSELoss(), optimizer, x, y, epochs=2, batch_size=20, progress=False)
+            state = optimizer.state_dict()
+            optimizer.load_state_dict(state)
+        found.append([each.data.clone() for each in model.parameters()])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=0)
+
+
+def test_lbfgs_takes_on_another_dtype():
+    x, y = torch.randn(20, 3), torch.randn(20, 1)
+    model = lamp.Sequential(lamp.Linear(3, 4), lamp.Tanh(), lamp.Linear(4, 1))
+    other = copy.deepcopy(model).double()
+    pairs = [(model, lamp.LBFGS(model.parameters(), max_iter=3)), (other, lamp.LBFGS(other.parameters(), max_iter=3))]
+    for epoch in range(3):
+        for each, optimizer in pairs:
+            data = (x, y) if each is model and epoch == 0 else (x.double(), y.double())
+            lamp.fit(each, lamp.MSELoss(), optimizer, data, epochs=1, batch_size=20, progress=False)
+        model.double()
+    assert len(pairs[0][1].state_dict()["state"][0]["old_dirs"]) > 3
+    for one, two in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(one.data, two.data, rtol=1e-3, atol=1e-4)
+
+
 def test_lbfgs_refuses_what_it_cannot_do():
     model = lamp.Sequential(lamp.Linear(2, 1))
     with pytest.raises(lamp.ArgumentError, match="closure"):

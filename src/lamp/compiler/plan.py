@@ -78,6 +78,9 @@ def _plan(model: Module, training: bool, shapes: tuple[Any, ...] | None) -> Plan
         graph = trace(model, *map(_of_a_batch, shapes), training=training)
     except (NotTraceable, ShapeError) as error:
         raise NotCompiled(f"{error.where or type(model).__name__} is not compiled: {error.what}") from None
+    for op in graph.ops:
+        if not offsets.keys() >= set(op.parameters.values()):
+            raise NotCompiled("is where its network does not find it", module=op.module)
     statistics, count = statistics_of(graph, model.replicas)
     plan = fused(graph, offsets, parameters, statistics)
     plan.statistic_count, plan.shapes = count, shapes

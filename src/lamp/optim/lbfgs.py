@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -49,6 +50,8 @@ class LBFGS(Optimizer):
     tolerance_grad    the step ends where no gradient is larger
     tolerance_change  the step ends where neither the loss nor any parameter changes by more
     line_search_fn    None, or "strong_wolfe", which makes each step length fit the loss
+
+    Where parameters are frozen, or free again, since the step before, it begins without a memory.
 
     Source    torch.optim.LBFGS (arguments, tolerances); Nocedal & Wright 2006, algorithms 7.4, 3.5 and 3.6
 
@@ -103,7 +106,8 @@ class LBFGS(Optimizer):
             )
         a_function(closure, "closure", "")
         (group,), memory = self.param_groups, self._memory
-        flat = _Flat(spans(trained(group["params"])), closure)
+        parameters = trained(group["params"])
+        flat = _Flat(spans(parameters), closure)
         first = closure()
         if flat.is_empty:  # all parameters are frozen
             return first
@@ -116,10 +120,11 @@ class LBFGS(Optimizer):
         for iteration in range(1, last + 1):
             memory.iterations += 1
             with quick():
+                memory.fit(parameters, now.gradient)
                 direction = memory.direction(now.gradient, int(group["history_size"]))
                 slope = float(now.gradient.dot(direction))
                 length = group["lr"]
-                if memory.iterations == 1:
+                if memory.gradient is None:
                     length = min(1.0, 1.0 / float(now.gradient.abs().sum())) * group["lr"]
             memory.gradient, memory.moved, memory.loss = now.gradient, (direction, length), now.loss
             if slope > -group["tolerance_change"]:
@@ -193,8 +198,7 @@ class LBFGS(Optimizer):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restore a state dict of lamp or torch.optim. Raises StateDictError, and changes nothing, if it is wrong."""
         (group,) = matching_groups(self, state_dict)
-        size = sum(parameter.elements for parameter in group["params"])
-        self._memory = Memory.loaded(self, state_dict["state"].get(0, {}), size, group["params"][0])
+        self._memory = Memory.loaded(self, state_dict["state"].get(0, {}), trained(group["params"]))
         for name, value in group.items():
             self.param_groups[0].put(name, value)
 
@@ -241,6 +245,7 @@ class _Flat:
 class Memory:
     """What L-BFGS knows of earlier iterations.
 
+    parameters      those that were trained
     steps, changes  the last steps s and changes of the gradient y, oldest first
     gradient        that of the last iteration
     moved           the last direction and its length
@@ -250,11 +255,23 @@ class Memory:
 
     def __init__(self) -> None:
         self.iterations = self.evaluations = 0
+        self.parameters: list[Parameter] = []
         self.steps: list[Tensor] = []
         self.changes: list[Tensor] = []
         self.gradient: Tensor | None = None
         self.moved: tuple[Tensor, float] | None = None
         self.scale, self.loss = 1.0, 0.0
+
+    def fit(self, parameters: list[Parameter], gradient: Tensor) -> None:
+        """Forget earlier iterations if other parameters train now; take on another dtype or device."""
+        if self.gradient is not None and self.moved is not None:
+            same = len(parameters) == len(self.parameters) and all(map(operator.is_, parameters, self.parameters))
+            if not same:
+                self.steps, self.changes, self.gradient, self.moved, self.scale = [], [], None, None, 1.0
+            elif (self.gradient.dtype, self.gradient.device) != (gradient.dtype, gradient.device):
+                self.steps, self.changes = ([each.to(gradient) for each in kept] for kept in (self.steps, self.changes))
+                self.gradient, self.moved = self.gradient.to(gradient), (self.moved[0].to(gradient), self.moved[1])
+        self.parameters = parameters
 
     def direction(self, gradient: Tensor, size: int) -> Tensor:
         """- H g, after the last step has been taken into the memory, which keeps this many."""
@@ -292,9 +309,9 @@ class Memory:
         }
 
     @classmethod
-    def loaded(cls, owner: LBFGS, state: Mapping[str, Any], size: int, like: Parameter) -> Memory:
-        """The memory that `state_dict` wrote, for parameters of this many numbers."""
-        memory = cls()
+    def loaded(cls, owner: LBFGS, state: Mapping[str, Any], parameters: list[Parameter]) -> Memory:
+        """The memory that `state_dict` wrote, for these parameters."""
+        memory, size = cls(), sum(parameter.elements for parameter in parameters)
         if not state:
             return memory
         names = ("n_iter", "func_evals", "d", "t", "old_dirs", "old_stps", "H_diag", "prev_flat_grad", "prev_loss")
@@ -307,7 +324,8 @@ class Memory:
         ):
             raise misfit(owner, f"pairs of vectors ({size},)", f"{len(vectors)} tensors of other shapes or numbers")
         memory.iterations, memory.evaluations = int(state["n_iter"]), int(state["func_evals"])
-        direction, memory.gradient, *pairs = (vector.to(like.data).clone() for vector in vectors)
+        direction, memory.gradient, *pairs = (vector.to(parameters[0].data).clone() for vector in vectors)
+        memory.parameters = parameters
         half = len(pairs) // 2
         memory.changes, memory.steps = pairs[:half], pairs[half:]
         memory.moved = (direction, float(state["t"]))

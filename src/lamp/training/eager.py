@@ -28,7 +28,7 @@ from lamp.training.epoch_metrics import EpochMetrics
 from lamp.training.last_good import LastGood
 from lamp.training.measured import Measured
 from lamp.training.metrics import MetricLike
-from lamp.training.mismatches import warn_of_forgotten, warn_of_own_pair
+from lamp.training.mismatches import warn_of_forgotten, warn_of_hidden, warn_of_own_pair
 from lamp.training.own_loss import check_own_replicas
 from lamp.training.spec import FitSpec
 from lamp.training.training_state import batches_from, begin_of_epoch
@@ -319,6 +319,7 @@ class EagerEngine:
         if not self.steps:
             check_own_replicas(spec.criterion, output, target, loss, spec.replicas)
             warn_of_forgotten(spec.model, output)
+            warn_of_hidden(spec.model)
             warn_of_own_pair(spec.model, spec.criterion, output)
         self.steps += 1
         if spec.schedule is not None:

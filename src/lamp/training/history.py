@@ -342,7 +342,7 @@ class History(Mapping[str, Tensor]):
             history.failed = list(saved.get("failed", []))
             for k, seconds in enumerate(saved["seconds"]):
                 epoch = {name: values[k] for name, values in saved["measured"].items() if values[k] is not None}
-                history.record({name: _measured(value) for name, value in epoch.items()}, seconds)
+                history.record({name: _number(value) for name, value in epoch.items()}, seconds)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OverflowError) as error:
             raise DataError(
                 "this is no history", expected="JSON written by History.to_json", got=f"{error}", fix="write it again"
@@ -368,25 +368,26 @@ def _best(values: Tensor, mode: str) -> int:
 
 
 def _plain(value: Measured | None) -> Any:
-    """A value for JSON, with None in place of NaN."""
+    """A value for JSON, which has no word for NaN and for infinite numbers: None in a tensor, "inf" and "-inf".
+
+    None in place of a number means that it was not measured, so NaN is "nan" there.
+    """
     if not isinstance(value, Tensor):
-        return value
+        return value if value is None or math.isfinite(value) else str(float(value))
     listed = value.tolist()
-    if not isinstance(listed, list):
-        return listed if math.isfinite(listed) else None
-    return [each if math.isfinite(each) else None for each in listed]
+    return [_of_one(each) for each in listed] if isinstance(listed, list) else _of_one(listed)
+
+
+def _of_one(number: float) -> float | str | None:
+    return None if math.isnan(number) else number if math.isfinite(number) else str(number)
 
 
 def _number(value: Any) -> Measured:
-    """A value from a line of JSON: a number, null for NaN, or a list of these."""
+    """A value from JSON: a number, null for NaN, "inf", "-inf" or "nan", or a list of these."""
     if isinstance(value, list):
         return torch.tensor([float(_number(each)) for each in value], dtype=torch.float64)
-    if value is not None and not isinstance(value, int | float):
+    if value is None:
+        return math.nan
+    if not isinstance(value, int | float) and value not in ("inf", "-inf", "nan"):
         raise ValueError(f"{value!r} is no number")
-    return math.nan if value is None else float(value)
-
-
-def _measured(value: Any) -> Measured:
-    if not isinstance(value, list):
-        return value  # type: ignore[no-any-return]
-    return torch.tensor([math.nan if each is None else each for each in value], dtype=torch.float64)
+    return float(value)

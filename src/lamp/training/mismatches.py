@@ -319,6 +319,28 @@ def warn_of_forgotten(network: Module, output: Any) -> None:
             )
 
 
+def warn_of_hidden(network: Module) -> None:
+    """Warn of modules with parameters that took part in a forward, but are not among the modules of the network."""
+    through, found = latest(network), set(network.modules())
+    took_part = [] if through is None else [module for module in through.memory if isinstance(module, Module)]
+    hidden = [
+        describe(module)
+        for module in took_part
+        if module not in found and any(not parameter.frozen for _, parameter in module._members(Parameter))
+    ]
+    if hidden:
+        named = ", ".join(hidden[:3]) + (f" and {len(hidden) - 3} more" if len(hidden) > 3 else "")
+        one = len(hidden) == 1
+        warn_of(
+            f"{named} {'takes' if one else 'take'} part in the forward of {type(network).__name__}, which does not "
+            f"find {'it' if one else 'them'} among its modules. So {'it is' if one else 'they are'} not trained and "
+            "not saved, and shared by all replicas of a population. Fix: keep modules in attributes of the module "
+            "that calls them, or in lists, tuples or dicts there; what is not to be trained, freeze by "
+            "requires_grad_(False).",
+            TrainingWarning,
+        )
+
+
 def _tensors_of(value: Any) -> Iterator[Any]:
     """The value itself, the parameters of a torch.nn.Module, or those of all items in a list, tuple or dict."""
     if isinstance(value, list | tuple | dict):
