@@ -113,6 +113,14 @@ def test_gradients_of_networks_are_right():
     assert report.worst.error < 1e-8
 
 
+@pytest.mark.parametrize("samples", [1, 7, 20, 64])
+def test_a_gradient_of_one_number_is_right(samples):
+    """That of a bias with one output, whose size is the number itself."""
+    for seed in range(4):
+        torch.manual_seed(seed)
+        lamp.check_gradients(lamp.Linear(3, 1), torch.randn(samples, 3))
+
+
 def test_a_layer_used_three_times_passes():
     report = check_gradients(Thrice(lamp.Linear(IN, IN)), torch.randn(B, IN))
     assert [tensor.name for tensor in report.tensors] == ["input 0", "layer.weight", "layer.bias"]

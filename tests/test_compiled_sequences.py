@@ -70,6 +70,7 @@ LOSSES = {  # the classes are on the first axis of a sample's output, (3, 5)
 
 
 @pytest.mark.compiled
+@pytest.mark.filterwarnings("ignore:largest after:lamp.TrainingWarning")  # it is about counting alone
 @pytest.mark.parametrize("count", [None, 3])
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_over_places(name, count):

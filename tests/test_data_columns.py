@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from lamp import per_replica
 from lamp.data import DataLoader, Dataset, as_batches, as_column, check_finite, disk, is_batched, order
 from lamp.errors import ArgumentError, DataError, NonFiniteError
 
@@ -185,14 +186,14 @@ def test_tuples_that_may_be_samples_or_batches(shape, count):
 
 
 def test_tuples_that_can_only_be_samples_or_only_batches():
-    image, label = torch.rand(3, 8, 8), torch.rand(10)
-    assert not is_batched([(image, label)] * 6)
-    assert not is_batched([(image, torch.rand(1, 8, 8))] * 6)
     assert not is_batched([(torch.rand(4), torch.rand(3))] * 6)
     assert is_batched([(torch.rand(32, 4), torch.rand(32, 4))] * 6)
     assert is_batched([(torch.rand(32, 3, 8, 8), torch.rand(32, 3, 8, 8))] * 6)
+    assert is_batched([(torch.rand(28, 32, 8), torch.rand(32))] * 6)  # sequences whose batch is the second axis
     assert is_batched([(torch.rand(4), torch.rand(4)), (torch.rand(2), torch.rand(2))])  # the last batch is shorter
     assert is_batched([(torch.rand(4), torch.rand(4))])
+    assert is_batched([(per_replica(torch.rand(3, 8, 4)), torch.rand(8))] * 6)  # labels that all replicas share
+    assert is_batched([(per_replica(torch.rand(3, 8, 4)), per_replica(torch.rand(3, 8, 4)))] * 6)
 
 
 def test_what_is_batched_and_what_is_not():

@@ -196,7 +196,8 @@ def _added(point: Point) -> dict[str, str]:
     parameters = trained(run.parameters())
     first = len(point.names) - len(parameters)
     names, gradients = point.names[first:], point.gradients[first:]
-    before = [torch.full_like(gradient, max(1.0, size(gradient))) for gradient in gradients]
+    # twice the size, so that it cannot cancel a gradient of one number
+    before = [torch.full_like(gradient, 2.0 * max(1.0, size(gradient))) for gradient in gradients]
     for parameter, found in zip(parameters, before, strict=True):
         parameter.grad = found
     wrong = {}

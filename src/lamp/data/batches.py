@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from lamp.axes import replicas_of
 from lamp.data.forms import is_table
 from lamp.data.loader import DataLoader
 from lamp.errors import ArgumentError, DataError
@@ -37,13 +38,15 @@ def is_batched(data: Any) -> bool:
 
 
 def _is_sample(element: Sequence[Any]) -> bool:
-    """Whether this tuple is one sample, not a batch: some field is a number, or its fields differ in length."""
+    """Whether this tuple is one sample, not a batch: some field is a number, or its vectors differ in length."""
     axes = [0 if isinstance(field, Number | np.generic) else getattr(field, "ndim", None) for field in element]
-    return 0 in axes or (None not in axes and len({len(field) for field in element}) > 1)
+    return 0 in axes or (axes == [1] * len(axes) and len({len(field) for field in element}) > 1)
 
 
 def _check_meaning(data: list[Sequence[Any]]) -> None:
     """Raise DataError for tuples that may be samples or batches: of one shape, a vector's or an image's."""
+    if any(isinstance(field, Tensor) and replicas_of(field) is not None for field in data[0]):
+        return  # no sample's fields are marked as each replica's own
     shapes = {tuple(getattr(field, "shape", ())) for element in data[:LOOKED_AT] for field in element}
     shape = next(iter(shapes), ())
     if len(shapes) > 1 or len(data) == 1 or not (len(shape) == 1 or (len(shape) >= 3 and shape[0] <= CHANNELS)):
