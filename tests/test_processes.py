@@ -85,6 +85,25 @@ print("end")
     assert told.split() == ["end"]
 
 
+def test_a_program_waits_for_tasks_that_no_worker_has_begun(run):
+    """A worker that takes its next task is between two tasks; the program must not end then."""
+    told = run(
+        """
+import lamp.workers
+class Slow(lamp.workers.SimpleQueue):
+    def get(self):
+        given = super().get()
+        time.sleep(0.05)
+        return given
+lamp.workers.SimpleQueue = Slow
+pool = lamp.workers.Workers(1, "slow")
+for task in range(3):
+    pool.submit(lambda task=task: print(task, flush=True))
+"""
+    )
+    assert told.split() == ["0", "1", "2"]
+
+
 @pytest.mark.parametrize("engine", ["eager", "compiled"])
 def test_a_program_waits_for_a_thread_that_trains(run, engine):
     """Its last line is reached after the main thread has ended."""

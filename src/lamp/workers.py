@@ -1,8 +1,8 @@
 """Worker threads, and what happens to threads when the program ends or forks.
 
 Python stops daemon threads when it ends. If one is inside torch at that moment, the whole program aborts. So the end of
-the program waits until the workers' current tasks are done, and a training in a daemon thread stops for good before its
-next step.
+the program waits until the workers have done all tasks submitted to them, and a training in a daemon thread stops for
+good before its next step.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ import torch
 
 LONGEST_WAIT = 10.0  # seconds that the end of the program waits for working threads
 
-_working: set[int] = set()  # the idents of daemon threads that must not be stopped now
+# What the end of the program waits for: the idents of daemon threads that must not be stopped now, and the futures of
+# tasks that are not done. A task counts from its submission: else nothing would count between two tasks of a worker.
+_working: set[int | Future[Any]] = set()
 
 
 class Workers:
@@ -36,6 +38,7 @@ class Workers:
     def submit(self, task: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Run the task in a worker thread; the future gets its result or its exception."""
         future: Future[Any] = Future()
+        _working.add(future)
         self._tasks.put((future, task, arguments))
         return future
 
@@ -49,13 +52,14 @@ class Workers:
     def _work(self) -> None:
         torch.set_flush_denormal(True)  # the setting is per thread, and `fit` makes it in its own
         while (given := self._tasks.get()) is not None:
-            with not_cut_off():
-                future, task, arguments = given
-                try:
-                    future.set_result(task(*arguments))
-                except BaseException as error:
-                    future.set_exception(error)
-            del given, future, task, arguments  # else they would live until the next task
+            future, task, arguments = given
+            try:
+                future.set_result(task(*arguments))
+            except BaseException as error:
+                future.set_exception(error)
+            del given, task, arguments  # else they would live until the next task
+            _working.discard(future)
+            del future
 
 
 def is_ending() -> bool:
