@@ -122,6 +122,7 @@ SLOW = [
     "tables_values_hypothesis",
     "tensorboard",
     "torch_modules",
+    "torch_modules_precision",
     "torch_optimizers",
     "torch_populations",
     "user_networks",

@@ -11,7 +11,7 @@ from torch import Tensor
 from lamp.axes import of_each_sample, replicas_of, sums
 from lamp.devices import without_numbers
 from lamp.errors import ArgumentError, LabelError, LampError, ShapeError
-from lamp.formulas import Number, constant, is_zero
+from lamp.formulas import Number, constant, is_zero, wide
 from lamp.losses.base import Loss, buffer_of
 from lamp.losses.checks import explain_distribution, explain_labels, explain_probabilities, explain_weight
 from lamp.losses.class_terms import ClassTerms, FormulaTerms, LabelTerms, ProbabilityTerms, SmoothedTerms
@@ -109,49 +109,60 @@ class ClassLoss(Loss):
             if replicas is not None:
                 input, target = self._in_one_row(input, target, replicas)
             axis = 1 if input.dim() > 1 else 0
-            log_p = self.log_probabilities(input, axis)
+            log_p = self.log_probabilities(wide(input), axis)  # in half precision p would be off by digits of log p
             if replicas is not None:
                 smoothing = of_each_sample(smoothing, log_p)
-            terms = self.terms(log_p, target, axis, smoothing, self.reduction == "none")
+            terms = self.terms(log_p, target, axis, smoothing, self.reduction == "none", input.dtype)
         except LampError as error:  # in a population its shapes are those of the flattened batch
             raise (self._explain(*given, axis, replicas) if replicas is not None else None) or error from None
         except (RuntimeError, AttributeError, IndexError) as error:
             raise self._explain(*given, axis, replicas) or error from None
-        loss, dvalue, divisor = self._reduced(terms, replicas)
+        loss, dvalue, divisor = self._reduced(terms, replicas, input.dtype)
         if dvalue is None:
             loss = loss.squeeze(axis)
         elif not math.isfinite(loss.sum().item() if replicas else loss.item()):  # perhaps 0 times infinity: try again
-            terms = self.terms(log_p, target, axis, smoothing, True)
-            loss, dvalue, divisor = self._reduced(terms, replicas)
+            terms = self.terms(log_p, target, axis, smoothing, True, input.dtype)
+            loss, dvalue, divisor = self._reduced(terms, replicas, input.dtype)
             if replicas is None and not math.isfinite(loss.item()):
                 loss.__dict__["divisor"] = divisor
                 raise self._explain_value(loss, terms.sign * terms.value.squeeze(axis), input, target)
         if replicas is not None and dvalue is None and given[0].dim() > 2:
             loss = loss.unflatten(0, (replicas, -1))
         loss.__dict__["divisor"] = divisor  # takes half the time of setting an attribute
-        self.remember((terms, dvalue, log_p.shape if replicas is None else given[0].shape, replicas))
+        self.remember((terms, dvalue, log_p.shape if replicas is None else given[0].shape, input.dtype, replicas))
         return loss
 
     def backward(self, *dloss: Tensor) -> Tensor:
-        terms, dvalue, shape, replicas = self.recall()
+        terms, dvalue, shape, dtype, replicas = self.recall()
         if dloss or dvalue is None:
             of_class = terms.axis if replicas is None or len(shape) < 3 else terms.axis + 1
             of_samples = shape[:of_class] + shape[of_class + 1 :]
-            given = self.times(dvalue, dloss, of_samples, terms.log_p.dtype, replicas)
+            given = self.times(dvalue, dloss, of_samples, dtype, replicas)
             dvalue = given if dvalue is not None else given.reshape(terms.value.shape)
         if replicas is not None:
             dvalue = of_each_sample(dvalue, terms.log_p)
         doutput: Tensor = terms.doutput(dvalue)
+        doutput = doutput if doutput.dtype is dtype else doutput.to(dtype)
         return doutput if replicas is None else doutput.view(shape)
 
-    def terms(self, log_p: Tensor, target: Tensor, axis: int, smoothing: Number, careful: bool) -> ClassTerms:
+    def terms(
+        self,
+        log_p: Tensor,
+        target: Tensor,
+        axis: int,
+        smoothing: Number,
+        careful: bool,
+        dtype: torch.dtype | None = None,
+    ) -> ClassTerms:
         """The loss of each sample and its gradient, in the fewest operations that this loss and this target allow.
 
         careful  whether log p is left out where q is 0, even if it is infinite or NaN
+        dtype    that of the output, target and weight, which log p has too unless it is one of half precision
         """
+        dtype = dtype or log_p.dtype
         by_formulas = not self.by_label or not self.__dict__.keys().isdisjoint(FORMULAS)
         if target.dtype is not torch.int64 and not self._is_labels(target):
-            q = self._q_of_probabilities(target, log_p, axis, smoothing)
+            q = self._q_of_probabilities(target, log_p, axis, smoothing, dtype)
             if careful or by_formulas:
                 return FormulaTerms(self, log_p, axis, q, q.numel() // q.shape[axis])
             return ProbabilityTerms(log_p, axis, q, self.derivative_per_mass)
@@ -159,7 +170,7 @@ class ClassLoss(Loss):
         plain = is_zero(smoothing) and not by_formulas
         if plain and kept is None and self.weight is None:
             return LabelTerms(log_p, axis, picked, labels, None, self.derivative_per_mass)
-        class_weight = self._class_weight(log_p, axis)
+        class_weight = self._class_weight(log_p, axis, dtype)
         weight = self._weight_of(picked, labels, kept, class_weight)
         if plain:
             if careful:
@@ -186,14 +197,17 @@ class ClassLoss(Loss):
         axes = output.dim() - (0 if self.takes_probabilities and target.is_floating_point() else 1)
         return self.with_replicas(target, axes, replicas)
 
-    def _reduced(self, terms: ClassTerms, replicas: int | None) -> tuple[Tensor, Tensor | None, Tensor | int]:
+    def _reduced(
+        self, terms: ClassTerms, replicas: int | None, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor | None, Tensor | int]:
         """The results of `reduce`, and the divisor as a number, or (K,): weights per sample are summed."""
         divisor = terms.divisor
         if not isinstance(divisor, int):
-            divisor = sums(divisor.float() if divisor.dtype.itemsize < 4 else divisor, replicas)
+            divisor = sums(divisor, replicas)
         elif replicas is not None:
             divisor //= replicas
-        return *self.reduce(terms.value, divisor, terms.sign, replicas), divisor
+        loss, dvalue = self.reduce(terms.value, divisor, terms.sign, replicas)
+        return loss if loss.dtype is dtype else loss.to(dtype), dvalue, divisor
 
     def _explain(self, output: Any, target: Any, axis: int, replicas: int | None) -> LampError | None:
         """The error for an output and a target that do not fit; None if they fit."""
@@ -242,25 +256,27 @@ class ClassLoss(Loss):
         weight = class_weight.take(labels)
         return weight if kept is None else weight.mul_(kept)
 
-    def _class_weight(self, log_p: Tensor, axis: int) -> Tensor | None:
+    def _class_weight(self, log_p: Tensor, axis: int, dtype: torch.dtype) -> Tensor | None:
         if self.weight is None:
             return None
         weight, expected = self.weight.data, log_p.shape[axis : axis + 1]
-        if weight.shape != expected or weight.dtype is not log_p.dtype or weight.device != log_p.device:
-            raise explain_weight("weight", weight, log_p, expected)
-        return weight
+        if weight.shape != expected or weight.dtype is not dtype or weight.device != log_p.device:
+            raise explain_weight("weight", weight, log_p.to(dtype), expected)
+        return wide(weight)
 
     # ---- probabilities ---------------------------------------------------------------------------------------------
-    def _q_of_probabilities(self, target: Tensor, log_p: Tensor, axis: int, smoothing: Number) -> Tensor:
-        same_kind = target.dtype is log_p.dtype and target.device == log_p.device
+    def _q_of_probabilities(
+        self, target: Tensor, log_p: Tensor, axis: int, smoothing: Number, dtype: torch.dtype
+    ) -> Tensor:
+        same_kind = target.dtype is dtype and target.device == log_p.device
         if target.shape != log_p.shape or not same_kind or not log_p.numel():
-            raise explain_probabilities(log_p, target, axis)
+            raise explain_probabilities(log_p.to(dtype), target, axis)
         if self.ignore_index >= 0 or not target.amin().item() >= 0:
             raise explain_distribution(target, self.ignore_index)
-        weight = self._class_weight(log_p, axis)
+        weight = self._class_weight(log_p, axis, dtype)
         if weight is not None:
             weight = _along(weight, log_p, axis)
-        return self.target_probability(target, weight, smoothing, log_p.shape[axis])  # type: ignore[no-any-return]
+        return self.target_probability(wide(target), weight, smoothing, log_p.shape[axis])  # type: ignore[no-any-return]
 
     # ---- which labels count ----------------------------------------------------------------------------------------
     def weight_of_labels(self, labels: Tensor) -> Tensor:

@@ -112,18 +112,18 @@ class CTCLoss(Loss):
         share = lengths.reciprocal() if self.reduction == "mean" else torch.ones_like(lengths)
         if self.zero_infinity:
             share = share.masked_fill(impossible, 0.0)
-        self.remember((problem, alpha, -value, share, dvalue, loss.shape, log_probs.dtype, shape, replicas))
+        self.remember((problem, alpha, share, dvalue, loss.shape, log_probs.dtype, shape, replicas))
         return loss
 
     def backward(self, *dloss: Tensor) -> Tensor:
-        problem, alpha, log_total, share, dvalue, of_loss, dtype, shape, replicas = self.recall()
+        problem, alpha, share, dvalue, of_loss, dtype, shape, replicas = self.recall()
         if dloss or dvalue is None:
             dvalue = self.times(dvalue, dloss, of_loss, dtype, replicas)
         samples = share.numel()
         if replicas is not None and dvalue.dim() == 1:
             dvalue = dvalue.unsqueeze(-1).expand(replicas, samples // replicas)
         factor = share * (dvalue.reshape(-1) if dvalue.dim() else dvalue)  # (B,)
-        d: Tensor = _gradient(problem, alpha, _backward_sums(problem), log_total) * factor.unsqueeze(-1)
+        d: Tensor = _gradient(problem, alpha, _backward_sums(problem)) * factor.unsqueeze(-1)
         d = d.masked_fill((factor == 0.0).unsqueeze(-1), 0.0).to(dtype)
         if replicas is None:
             return d.view(shape)
@@ -256,11 +256,15 @@ def _total(alpha: Tensor, problem: Problem) -> Tensor:
     return torch.where(nothing, certain, total)
 
 
-def _gradient(problem: Problem, alpha: Tensor, beta: Tensor, log_total: Tensor) -> Tensor:
-    """p - the probability of each class at each step, given that the path reads as the target; (T, B, C)."""
+def _gradient(problem: Problem, alpha: Tensor, beta: Tensor) -> Tensor:
+    """p - the probability of each class at each step, given that the path reads as the target; (T, B, C).
+
+    The states of a step share the target's probability. Divided by their own sum, what alpha and beta have lost of
+    their last digits by then, in all states alike, is lost from both.
+    """
     possible = (alpha > NEVER) & (beta > NEVER)
-    of_paths = alpha + beta - problem.of_states - log_total.unsqueeze(-1)
-    share = of_paths.masked_fill(~possible, NEVER).exp_()
+    of_paths = alpha + beta - problem.of_states
+    share = of_paths.masked_fill(~possible, NEVER).softmax(2)
     steps = len(alpha)
     d = problem.log_probs.exp().scatter_add_(2, problem.extended.expand(steps, -1, -1), -share)
     over = torch.arange(steps, device=d.device).unsqueeze(1) >= problem.input_lengths
