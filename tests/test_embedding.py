@@ -64,11 +64,46 @@ def test_int32_indices_and_none_at_all():
     assert embedding(torch.zeros(2, 0, dtype=torch.int64)).shape == (2, 0, 3)
 
 
-def test_sparse_gradients_are_refused():
-    with pytest.raises(ArgumentError, match="sparse"):
-        lamp.Embedding(7, 3, sparse=True)
-    with pytest.raises(ArgumentError, match=r"Sequential\.0: Embedding.*sparse"):
-        lamp.from_torch(torch.nn.Sequential(torch.nn.Embedding(7, 3, sparse=True)))
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("SGD", {"lr": 0.1}),
+        ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.2}),
+        ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+        ("Adagrad", {"lr": 0.1, "lr_decay": 0.01, "initial_accumulator_value": 0.2}),
+        ("SparseAdam", {"lr": 0.1}),
+    ],
+)
+@pytest.mark.parametrize("bag", [False, True])
+def test_sparse_tables_are_trained_as_in_torch(kind, options, bag):
+    """Rows that are looked up in some steps, twice in one, or never; the padding row too."""
+    torch.manual_seed(1)
+    twin = (torch.nn.EmbeddingBag if bag else torch.nn.Embedding)(11, 3, padding_idx=2, sparse=True).double()
+    module = lamp.from_torch(twin)
+    assert module.sparse
+    assert "sparse=True" in repr(module)
+    assert lamp.to_torch(module).sparse
+    theirs = getattr(torch.optim, kind)(twin.parameters(), **options)
+    own = getattr(lamp, kind)(module.parameters(), **options)
+    for _ in range(6):
+        x = torch.randint(8, (4, 5))
+        y = twin(x)
+        dy = torch.randn_like(y)
+        theirs.zero_grad()
+        y.backward(dy)
+        theirs.step()
+        own.zero_grad()
+        module(x)
+        module.backward(dy)
+        torch.testing.assert_close(module.weight.grad, twin.weight.grad.to_dense(), rtol=1e-12, atol=1e-14)
+        own.step()
+        torch.testing.assert_close(module.weight.data, twin.weight.detach(), rtol=1e-12, atol=1e-14)
+
+
+def test_the_largest_of_a_bag_has_no_sparse_gradient():
+    with pytest.raises(ArgumentError, match="sparse=False"):
+        lamp.EmbeddingBag(7, 3, mode="max", sparse=True)
 
 
 def test_max_norm_writes_only_where_a_row_is_too_long():

@@ -21,7 +21,11 @@ from tests.cases import precision, torch_tables
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 MOST = 1.5  # times torch's error: sums in another order are as exact in the mean, but not each of them
-FREE = {torch.float32: 3.0, torch.bfloat16: 1.0, torch.float16: 1.0}  # units of the last digit: sums in another order; two roundings
+FREE = {
+    torch.float32: 3.0,
+    torch.bfloat16: 1.0,
+    torch.float16: 1.0,
+}  # units of the last digit: sums in another order; two roundings
 LOST = 0.1  # as a relative error
 WITHOUT_ONEDNN = {"LSTM", "LSTMCell"}  # oneDNN's are up to twice as exact as the same in torch's operations
 

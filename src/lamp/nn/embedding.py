@@ -42,13 +42,6 @@ class Lookup(Module):
         self.norm_type = positive(self, "norm_type", norm_type, finite=False)
         self.scale_grad_by_freq = a_flag(self, "scale_grad_by_freq", scale_grad_by_freq)
         self.sparse = a_flag(self, "sparse", sparse)
-        if self.sparse:
-            raise ArgumentError(
-                f"{type(self).__name__}: lamp has no sparse gradients",
-                expected="sparse=False: the gradient is a part of one dense buffer, which all optimizers take",
-                got="sparse=True",
-                fix="leave sparse out",
-            )
         place: dict[str, Any] = {"device": device_of(device), "dtype": floating(dtype)}
         self._given = weight is not None  # weights that were given, which `reset_parameters` leaves as they are
         given = torch.empty(rows, columns, **place) if weight is None else _as_table(self, weight, rows, columns)
@@ -182,7 +175,8 @@ class Lookup(Module):
         """Those options that are not the default, for the repr."""
         shown = "" if self.max_norm is None else f", max_norm={self.max_norm}"
         shown += "" if self.norm_type == 2 else f", norm_type={self.norm_type}"
-        return shown + (", scale_grad_by_freq=True" if self.scale_grad_by_freq else "")
+        shown += ", scale_grad_by_freq=True" if self.scale_grad_by_freq else ""
+        return shown + (", sparse=True" if self.sparse else "")
 
 
 class Embedding(Lookup):
@@ -199,7 +193,9 @@ class Embedding(Lookup):
     padding_idx         a row that gets no gradient, and so stays as it is (zero)
     max_norm            forward first scales each row that it looks up to this norm_type-norm, in place, if it is longer
     scale_grad_by_freq  whether dweight[v] is divided by the number of places where x is v
-    sparse              must be False: lamp's gradients are dense
+    sparse              changes nothing: the gradient is dense, and has the values of torch's sparse one. So SGD,
+                        Adagrad and SparseAdam (which says where not) move the table as in torch. Other optimizers,
+                        and a weight_decay, which torch refuses for a sparse gradient, do as without it
 
     Raises ArgumentError for wrong constructor arguments; DTypeError for an input that is not a tensor of indices,
     MissingIndexError for indices that the table does not have, and ShapeError for a gradient that does not fit.

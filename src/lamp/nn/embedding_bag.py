@@ -66,11 +66,12 @@ class EmbeddingBag(Lookup):
             device,
             dtype,
         )
-        if self.scale_grad_by_freq and self.mode == "max":
+        refused = [name for name in ("scale_grad_by_freq", "sparse") if getattr(self, name)]
+        if refused and self.mode == "max":
             raise ArgumentError(
-                "EmbeddingBag: a maximum has no mean over the places of an index",
-                expected="scale_grad_by_freq=False for mode='max'",
-                got="scale_grad_by_freq=True",
+                "EmbeddingBag: a maximum has neither a mean over the places of an index, nor sparse gradients in torch",
+                expected=f"{refused[0]}=False for mode='max'",
+                got=f"{refused[0]}=True",
                 fix="leave it out, or use mode='sum' or 'mean'",
             )
 

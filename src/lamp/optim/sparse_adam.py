@@ -19,7 +19,8 @@ class SparseAdam(Optimizer):
 
     maximize  g <- -g first
     Source    torch.optim.SparseAdam (arguments, state names), whose gradients are sparse tensors. lamp's are dense, and
-              what torch leaves out is 0 in them
+              what torch leaves out is 0 in them. A number whose gradient is exactly 0 in a row that was looked up, such
+              as before a ReLU, is left alone here, while torch goes on moving it by its mean
 
     Raises ArgumentError unless betas are two numbers, and the errors of Optimizer.
     """
