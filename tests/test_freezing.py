@@ -10,6 +10,7 @@ from torch import nn
 
 import lamp
 from tests.cases.optimizers import OPTIMIZERS as CASES
+from tests.cases.optimizers import numbers_in_float64
 
 KINDS = list(dict.fromkeys(case.kind for case in CASES))
 OPTIMIZERS = [
@@ -203,3 +204,63 @@ def test_copies_and_torch_keep_what_is_frozen():
     model.to(torch.float32)
     assert not model[0].weight.requires_grad
     assert lamp.check_gradients(network().requires_grad_(False), torch.randn(4, 3)).ok
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_parameters_that_are_free_later_count_their_own_steps_as_in_torch(case):
+    pair = case.pair()
+    for step in range(1, 15):
+        for k in (0, 3):
+            pair.params[k].requires_grad = step > 4 and step not in (8, 9, 10)
+        for param, other in zip(pair.params, pair.twins, strict=True):
+            other.grad = None if param.frozen else torch.randn_like(other)
+            param.grad.zero_()
+            if not param.frozen:
+                param.grad = other.grad.clone()
+        pair.optimizer.step()
+        with numbers_in_float64():
+            pair.twin.step()
+        if step == 6:
+            pair.optimizer.load_state_dict(copy.deepcopy(pair.optimizer.state_dict()))
+        if step == 12:
+            pair.optimizer.load_state_dict(copy.deepcopy(pair.twin.state_dict()))
+        if step == 13:
+            pair.params, pair.optimizer = pickle.loads(pickle.dumps((pair.params, pair.optimizer)))
+        pair.check()
+
+
+def unfreezing(options, replicas=None, engine="auto", epochs=6, folder=None, resume=False):
+    """Train with a first layer that is free from epoch 3 on. Returns the network, or the population's first."""
+
+    class Frees(lamp.Callback):
+        def on_epoch(self, training):
+            model = training.model.network if replicas else training.model
+            model[0].requires_grad_(training.epoch >= 3)
+
+    torch.manual_seed(0)
+    x, y = data()
+    model = network()
+    if replicas:
+        model = lamp.stack([model, *(network() for _ in range(replicas - 1))])
+    (model.network if replicas else model)[0].requires_grad_(False)
+    optimizer = lamp.Adam(model.parameters(), **options)
+    history = lamp.fit(model, lamp.CrossEntropyLoss(), optimizer, (x, y), batch_size=10, epochs=epochs, seed=0,
+                       callbacks=[Frees()], engine=engine, progress=False, checkpoint=folder,
+                       resume=resume)  # fmt: skip
+    return (model[0] if replicas else model), history
+
+
+def test_engines_populations_and_checkpoints_count_the_steps_of_free_parameters(tmp_path):
+    """The first step of a layer that is free again is one of Adam's first, which divides by small numbers."""
+    alone, _ = unfreezing({"lr": 0.1})
+    shared, _ = unfreezing({"lr": 0.1}, replicas=3)
+    unfreezing({"lr": 0.1}, epochs=4, folder=tmp_path / "kept")
+    resumed, _ = unfreezing({"lr": 0.1}, folder=tmp_path / "kept", resume=True)
+    for name, tensor in alone.state_dict().items():
+        torch.testing.assert_close(tensor, shared.state_dict()[name], rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(tensor, resumed.state_dict()[name], rtol=0, atol=0)
+    with pytest.raises(lamp.ArgumentError, match="frozen in earlier steps count steps of their own"):
+        unfreezing({"lr": 0.1}, engine="compiled")
+    _, history = unfreezing({"lr": 0.1}, epochs=3000)
+    assert history.engine == "eager"
+    assert "since epoch 5: parameters that were frozen in earlier steps" in history.why

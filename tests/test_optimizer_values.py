@@ -338,3 +338,26 @@ def test_a_rate_of_each_replica_set_before_the_first_step(kind):
             lamp.fit(model, lamp.MSELoss(), optimizer, x, x[:, :2] ** 2, epochs=3, shuffle=False, progress=False)
             found.append(torch.cat([each.data.reshape(2 if together else 1, -1) for each in model.parameters()], 1))
     torch.testing.assert_close(found[0], torch.cat(found[1:]), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+@pytest.mark.parametrize("dampening", [0.0, 0.5])
+def test_a_momentum_that_is_switched_on_later_begins_with_the_gradient_as_in_torch(engine, dampening):
+    torch.manual_seed(0)
+    x, y = torch.randn(20, 3, dtype=torch.float64), torch.randn(20, 2, dtype=torch.float64)
+    model, twin = lamp.Linear(3, 2).double(), torch.nn.Linear(3, 2).double()
+    twin.load_state_dict({name: tensor.clone() for name, tensor in model.state_dict().items()})
+    rows = lamp.DataLoader((x, y), 20)
+    optimizer, other = lamp.SGD(model.parameters(), lr=0.1), torch.optim.SGD(twin.parameters(), lr=0.1)
+    for rounds in range(3):
+        for group in (*optimizer.param_groups, *other.param_groups):
+            group["momentum"], group["dampening"] = 0.9 * (rounds > 0), dampening
+        if engine == "compiled" and rounds == 1 and dampening:  # two coefficients of one step
+            lamp.fit(model, lamp.MSELoss(), optimizer, rows, epochs=2, progress=False)
+        else:
+            lamp.fit(model, lamp.MSELoss(), optimizer, rows, epochs=2, engine=engine, progress=False)
+        for _ in range(2):
+            other.zero_grad()
+            torch.nn.functional.mse_loss(twin(x), y).backward()
+            other.step()
+        torch.testing.assert_close(model.weight.data, twin.weight.detach(), rtol=1e-11, atol=1e-13)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lamp.compiler.not_compiled import NotCompiled
 from lamp.formulas import is_zero
 from lamp.nn.dropout import RandomMask
 from lamp.optim import Optimizer
@@ -94,6 +95,17 @@ def coefficients_of_step(
             as_coefficients(optimizer, numbers, *shapes, (count, 1))
         rows.append(numbers)
     return [{name: _column(value, first) for name, value in each.items()} for each in [*rows, dict(limits)]]
+
+
+def check_step_counts(optimizer: Optimizer) -> None:
+    """Raise NotCompiled if parameters of one group need several sets of coefficients in a step, since some were frozen
+    in steps before."""
+    for k, (group, before) in enumerate(zip(optimizer.param_groups, optimizer.step_count, strict=True)):
+        missed = [n for n in optimizer.missed_steps(k) if n]
+        usual, *others = [optimizer.coefficients(group, before + 1 - n) for n in (0, *missed)] if missed else [{}]
+        same = [torch.equal(_column(usual[name], 1), _column(of[name], 1)) for of in others for name in usual]
+        if missed and (optimizer.counts_steps or not all(same)):
+            raise NotCompiled("parameters that were frozen in earlier steps count steps of their own")
 
 
 def _column(value: Any, steps: int) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lamp.compiler.backends.cpu.target import CPU, NARROWEST, host
-from lamp.compiler.coefficients import Limits, coefficients, coefficients_of_step
+from lamp.compiler.coefficients import Limits, check_step_counts, coefficients, coefficients_of_step
 from lamp.compiler.correct_counts import Answer
 from lamp.compiler.eager_checks import check_batches, check_training_mode
 from lamp.compiler.kernel import Kernel
@@ -91,6 +91,7 @@ class KernelRunner:
             check_overrides(optimizer)
             if not optimizer.elementwise:
                 raise NotCompiled(f"{type(optimizer).__name__} does not treat each number of the parameters by itself")
+            check_step_counts(optimizer)
             check_limits(optimizer, self.limits.get("clip_norm"), self.limits.get("clip_value"))
         if learns and model.training:
             check_training_mode(model)

@@ -38,7 +38,7 @@ FORMULAS = (
 OUTSIDE = {"environ", "getenv", "open"}  # of the process and the disk
 MODE, WEIGHTS = "training", "weights"
 # Attributes of every optimizer.
-OF_OPTIMIZER = {"defaults", "param_groups", "_steps", "_blocks", "_is_made", "_is_checked"}
+OF_OPTIMIZER = {"defaults", "param_groups", "_steps", "_counts", "_blocks", "_is_made", "_is_checked"}
 Freeze = Callable[[Any], Hashable]
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from lamp.axes import column
 from lamp.errors import ArgumentError
 from lamp.formulas import Number
+from lamp.optim.step_counts import StepCounts
 from lamp.parameter import FlatBuffer, Parameter, Span, spans, trained
 
 # Elements that a thread updates at a time: few enough that values, gradients and state stay in its cache.
@@ -23,14 +24,15 @@ States = Mapping[Parameter, Mapping[str, Tensor]]  # the rule's state for each p
 
 class Block:
     """Values, gradients and the rule's state: of a slice of a flat buffer, (p,), or (K, p) in a population; or of one
-    whole parameter in its shape. The gradients are there from `ParameterBlocks.with_gradients` on.
+    whole parameter in its shape. The gradients are there from `ParameterBlocks.with_gradients` on. `missed` is the
+    number of steps of their group that these parameters were not part of.
     """
 
-    __slots__ = ("data", "grad", "state")
+    __slots__ = ("data", "grad", "missed", "state")
     grad: Tensor
 
-    def __init__(self, data: Tensor) -> None:
-        self.data = data
+    def __init__(self, data: Tensor, missed: int) -> None:
+        self.data, self.missed = data, missed
         self.state: dict[str, Tensor] = {}
 
 
@@ -49,19 +51,27 @@ class ParameterBlocks:
 
     begins  initial value of each state by name, a number or a column (K, 1), for parameters that `states` lacks
     states  state from before, such as that of earlier blocks or of a state dict
+    counts  how many steps each parameter has been part of
     """
 
-    def __init__(self, parameters: list[Parameter], begins: Mapping[str, Number], states: States) -> None:
+    def __init__(
+        self, parameters: list[Parameter], begins: Mapping[str, Number], states: States, counts: StepCounts
+    ) -> None:
         self.names, self._begins = tuple(begins), dict(begins)
         not_frozen = trained(parameters)
         self.in_rows = any(parameter.rows for parameter in not_frozen)  # a population: one row per replica
-        self._spans = spans(not_frozen)
+        alike: dict[int, list[Parameter]] = {}
+        for parameter in not_frozen:
+            alike.setdefault(counts.missed(parameter), []).append(parameter)
+        pieces = [(span, missed) for missed, each in alike.items() for span in spans(each)]
+        self._spans = [span for span, _ in pieces]
+        self.missed = tuple(alike) or (0,)  # the different numbers of steps that parameters have missed
         self._frozen_states = {each: states[each] for each in parameters if each.frozen and states.get(each)}
         self._buffers = list(dict.fromkeys(span.buffer for span in spans(parameters)))
         self._versions = [buffer.version for buffer in self._buffers]
         self._changes = FlatBuffer.changes
         self._gradients: list[Tensor] | None = None
-        self._blocks_per_span = [self._blocks(span, begins, states) for span in self._spans]
+        self._blocks_per_span = [self._blocks(span, missed, begins, states) for span, missed in pieces]
         self.blocks = [block for blocks in self._blocks_per_span for block in blocks]
 
     @property
@@ -86,12 +96,12 @@ class ParameterBlocks:
             for gradient in self.gradients:
                 gradient.zero_()
 
-    def _blocks(self, span: Span, begins: Mapping[str, Number], states: States) -> list[Block]:
+    def _blocks(self, span: Span, missed: int, begins: Mapping[str, Number], states: States) -> list[Block]:
         *rows, width = span.data.shape
         if span.data.device.type == "cpu":
             width = min(width, BLOCK * torch.get_num_threads() // (rows[0] if rows else 1))
         width = max(width, 1)
-        blocks = [Block(data) for data in torch.split(span.data, width, -1)]
+        blocks = [Block(data, missed) for data in torch.split(span.data, width, -1)]
         for name, begin in begins.items():
             whole = torch.zeros_like(span.data).add_(begin)
             sizes = [parameter.elements for parameter in span.parameters]
@@ -163,6 +173,7 @@ class WholeParameters(ParameterBlocks):
         parameters: list[Parameter],
         begins: Mapping[str, Number],
         states: States,
+        counts: StepCounts,
         shape_of: Callable[[str, Shape], Shape | None],
     ) -> None:
         self._shape_of = shape_of
@@ -173,13 +184,13 @@ class WholeParameters(ParameterBlocks):
                 got="a population of several sizes",
                 fix="train networks of each size as a population of their own",
             )
-        super().__init__(parameters, begins, states)
+        super().__init__(parameters, begins, states, counts)
 
-    def _blocks(self, span: Span, begins: Mapping[str, Number], states: States) -> list[Block]:
+    def _blocks(self, span: Span, missed: int, begins: Mapping[str, Number], states: States) -> list[Block]:
         sizes = [parameter.elements for parameter in span.parameters]
         blocks = []
         for parameter, data in zip(span.parameters, torch.split(span.data, sizes, -1), strict=True):
-            block = Block(data.view(parameter.shape))
+            block = Block(data.view(parameter.shape), missed)
             for name, begin in begins.items():
                 shape = self._shape_of(name, tuple(parameter.shape[len(parameter.rows) :]))
                 known = states.get(parameter, {}).get(name)

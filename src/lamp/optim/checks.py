@@ -79,6 +79,20 @@ def check_ranges(
             )
 
 
+def check_replicas(owner: object, group: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Raise ArgumentError if one of these hyperparameters has a wrong number of values for its group's replicas."""
+    replicas = {parameter.replicas for parameter in group["params"]}
+    for key in names:
+        for value in group[key] if isinstance(group[key], tuple) else (group[key],):
+            if isinstance(value, Tensor) and (value.dim() != 1 or replicas != {len(value)}):
+                raise ArgumentError(
+                    f"{type(owner).__name__}: {key} is one number, or one per network of a population",
+                    expected=f"a number, or a tensor {tuple(replicas)}" if None not in replicas else "a number",
+                    got=f"a tensor {tuple(value.shape)}",
+                    fix="make a parameter group for each value",
+                )
+
+
 def is_number_in(value: Any) -> bool:
     """Whether a value is a text with one number in it, such as "0.1"."""
     try:

@@ -22,7 +22,7 @@ from lamp.parameter import FlatBuffer, OneByOne, Parameter
 from lamp.passes import Participant, Pass, running
 from lamp.signatures import called
 
-Move = Callable[[Tensor, Tensor, dict[str, Tensor]], None]
+Move = Callable[[Tensor, Tensor, Block], None]
 
 
 class StepsInBackward:
@@ -37,7 +37,7 @@ class StepsInBackward:
         @property
         def _has_usual_step(self) -> bool: ...
         def _begin(self, k: int, group: Any) -> tuple[ParameterBlocks, Any]: ...
-        def _move(self, data: Tensor, gradient: Tensor, state: Any, c: Any, group: Any) -> None: ...
+        def _move(self, data: Tensor, gradient: Tensor, block: Block, numbers: Any, group: Any) -> None: ...
         def _check_copy(self, has_gradients: bool) -> None: ...
         # fmt: on
 
@@ -73,7 +73,7 @@ def _stepping_in_backward(optimizer: StepsInBackward) -> Iterator[None]:
     try:
         with quick():
             begun = [(*optimizer._begin(k, group), group) for k, group in enumerate(optimizer.param_groups)]
-        moves = [(blocks, partial(optimizer._move, c=c, group=group)) for blocks, c, group in begun]
+        moves = [(blocks, partial(optimizer._move, numbers=numbers, group=group)) for blocks, numbers, group in begun]
         with StepInBackward(moves) as stepping:
             yield
         if optimizer._is_copy:
@@ -112,14 +112,14 @@ class _Waiting:
             whole = known[0] if len(known) == 1 else torch.cat(known, -1)
             # Through an alias, whose changes are counted apart: else the backward of another part of the network, in
             # the same flat buffer, would take its own parameters for changed. `__exit__` counts one change of all.
-            self.move(self.block.data.data, whole.view(self.block.data.shape), self.block.state)
+            self.move(self.block.data.data, whole.view(self.block.data.shape), self.block)
             self.gradients = []
 
 
 class StepInBackward:
     """One step of an optimizer, made within the backwards that run in this context.
 
-    moves  the blocks of each group of parameters, and a function that updates a block's values by a gradient and state
+    moves  the blocks of each group of parameters, and a function that updates a block's values by a gradient
     """
 
     def __init__(self, moves: Sequence[tuple[ParameterBlocks, Move]]) -> None:

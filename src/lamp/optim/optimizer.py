@@ -14,7 +14,7 @@ from lamp.errors import ArgumentError
 from lamp.formulas import Number
 from lamp.no_autograd import quick
 from lamp.optim.blocks import Block, ParameterBlocks, WholeParameters
-from lamp.optim.checks import Range, as_list, as_parameters, check_ranges, column, plain, rows_of
+from lamp.optim.checks import Range, as_list, as_parameters, check_ranges, check_replicas, column, plain, rows_of
 from lamp.optim.groups import (
     HyperparametersAsAttributes,
     ParameterGroups,
@@ -26,7 +26,8 @@ from lamp.optim.in_backward import StepsInBackward, explain_all
 from lamp.optim.own_rules import check_update, has_own_update
 from lamp.optim.rules import as_coefficients, as_state_names, check_state, explain_update, warn_of_copy
 from lamp.optim.saved_state import loaded_state, saved_state
-from lamp.parameter import Parameter, Span
+from lamp.optim.step_counts import StepCounts
+from lamp.parameter import Parameter, Span, trained
 from lamp.signatures import Constructed, Formulas, called, check_formulas
 from lamp.values import a_function
 
@@ -54,7 +55,7 @@ class Optimizer(StepsInBackward, HyperparametersAsAttributes, metaclass=_Made):
     `update`, the rule itself over numbers (see lamp.formulas), which is applied to a whole flat buffer at once.
 
     Every parameter has a gradient, which is zero until a backward adds to it. So, unlike in torch.optim, no parameter
-    is skipped for lack of a gradient; frozen ones (`requires_grad = False`) are skipped.
+    is skipped for lack of a gradient; frozen ones (`requires_grad = False`) are, and such steps do not count for them.
 
     Hyperparameters are attributes too: `optimizer.lr = 0.1` sets one in every group, and
     `optimizer.param_groups[0]["lr"] = 0.1` in one. To copy or pickle an optimizer, do so with its model, as one object
@@ -83,6 +84,7 @@ class Optimizer(StepsInBackward, HyperparametersAsAttributes, metaclass=_Made):
         self.defaults = defaults
         self.param_groups: ParameterGroups = ParameterGroups()
         self._steps: list[int] = []  # number of steps made, per group
+        self._counts = StepCounts()  # of parameters that were not part of all steps of their group
         self._blocks: list[ParameterBlocks] = []  # per group
         check_formulas(self, self.formulas)
         listed = as_list(params, type(self).__name__)
@@ -147,32 +149,31 @@ class Optimizer(StepsInBackward, HyperparametersAsAttributes, metaclass=_Made):
             raise groups_replaced(type(self).__name__)
         with quick():
             for k, group in enumerate(self.param_groups):
-                parameters, c = self._begin(k, group)
+                parameters, numbers = self._begin(k, group)
                 for block in parameters.with_gradients():
-                    self._move(block.data, block.grad, block.state, c, group)
+                    self._move(block.data, block.grad, block, numbers, group)
         return loss
 
-    def _begin(self, k: int, group: Group) -> tuple[ParameterBlocks, Numbers]:
-        """The blocks of group k and the coefficients of its next step, which is counted."""
+    def _begin(self, k: int, group: Group) -> tuple[ParameterBlocks, dict[int, Numbers]]:
+        """The blocks of group k, and the coefficients of its next step by how many steps a block has missed."""
         parameters = self._blocks_of(k, group)
         step = self._steps[k] = self._steps[k] + 1
-        if parameters.in_rows:
-            c = self._columns(k, group)
-        else:
-            c = self.coefficients(group, step)
-            if type(c) is not dict or step == 1:
-                as_coefficients(self, c)
-        if not self._is_checked:
-            self._check_update(parameters, c, group)
-        return parameters, c
-
-    def _check_update(self, parameters: ParameterBlocks, c: Numbers, group: Group) -> None:
-        if has_own_update(self):
-            check_update(self, parameters, c, group)
+        numbers = {missed: self._numbers(k, group, step - missed) for missed in parameters.missed}
+        if not self._is_checked and has_own_update(self):
+            check_update(self, parameters, numbers[parameters.missed[0]], group)
         self._is_checked = True
+        return parameters, numbers
 
-    def _move(self, data: Tensor, gradient: Tensor, state: State, c: Numbers, group: Group) -> None:
-        if (moved := self.update(data, gradient, state, c, group)) is not data:
+    def _numbers(self, k: int, group: Group, step: int) -> Numbers:
+        if self._blocks[k].in_rows:
+            return self._columns(k, group, step)
+        c = self.coefficients(group, step)
+        if type(c) is not dict or step == 1:
+            as_coefficients(self, c)
+        return c
+
+    def _move(self, data: Tensor, gradient: Tensor, block: Block, numbers: dict[int, Numbers], group: Group) -> None:
+        if (moved := self.update(data, gradient, block.state, numbers[block.missed], group)) is not data:
             self._copy(moved, data)
 
     @property
@@ -205,15 +206,26 @@ class Optimizer(StepsInBackward, HyperparametersAsAttributes, metaclass=_Made):
     def step_count(self, steps: Sequence[int]) -> None:
         self._steps = list(steps)
 
+    def resume_at(self, steps: Sequence[int]) -> None:
+        """Say how many steps each group had made when the state dict was saved that was loaded last."""
+        for group, before, now in zip(self.param_groups, self._steps, steps, strict=True):
+            self._counts.resume(group["params"], before, now, self.counts_steps, bool(self.state_names(group)))
+        self._steps = list(steps)
+        self._make_blocks(self._states())
+
+    def missed_steps(self, k: int) -> tuple[int, ...]:
+        """The different numbers of steps of group k that its parameters were not part of."""
+        return self._blocks_of(k, self.param_groups[k]).missed
+
     def pieces(self, k: int) -> list[tuple[Span, list[Block]]]:
         """The spans of group k's parameters in their flat buffers, each with its blocks."""
         return self._blocks_of(k, self.param_groups[k]).pieces
 
-    def _columns(self, k: int, group: Group) -> Numbers:
+    def _columns(self, k: int, group: Group, step: int) -> Numbers:
         """The coefficients of a population: those that differ per replica are (K, 1), in the parameters' dtype."""
         like = self._blocks[k].blocks[0].data
-        c = self.coefficients({key: column(group[key]) for key in self.defaults}, self._steps[k])
-        if type(c) is not dict or self._steps[k] == 1:
+        c = self.coefficients({key: column(group[key]) for key in self.defaults}, step)
+        if type(c) is not dict or step == 1:
             as_coefficients(self, c, (len(like), 1))
         return {name: x.to(like) if isinstance(x, Tensor) else x for name, x in c.items()}
 
@@ -253,7 +265,7 @@ class Optimizer(StepsInBackward, HyperparametersAsAttributes, metaclass=_Made):
 
     def take(self, whole: Optimizer, rows: Tensor, parameters: Mapping[Parameter, Parameter]) -> None:
         """Copy the state of these replicas from the optimizer that `of_replicas` made this one from."""
-        self._steps = list(whole._steps)
+        self._steps, self._counts = list(whole._steps), whole._counts.of_others(parameters)
         self._make_blocks({parameters[p]: rows_of(state, rows) for p, state in whole._states().items()})
 
     def take_back(self, other: Optimizer, rows: Tensor, parameters: Mapping[Parameter, Parameter]) -> None:
@@ -265,6 +277,7 @@ class Optimizer(StepsInBackward, HyperparametersAsAttributes, metaclass=_Made):
                 kept = states.setdefault(parameter, {}).setdefault(name, nothing)
                 kept[rows] = tensor
         self._steps = list(other._steps)
+        self._counts = other._counts.of_others({twin: parameter for parameter, twin in parameters.items()})
         self._make_blocks(states)
 
     # ---- checks ----------------------------------------------------------------------------------------------------
@@ -297,16 +310,7 @@ class Optimizer(StepsInBackward, HyperparametersAsAttributes, metaclass=_Made):
     def _check_hyperparameters(self, group: Group) -> None:
         """Raise ArgumentError for a hyperparameter out of range, or with a wrong number of values for the replicas."""
         check_ranges(self, group, self.ranges)
-        replicas = {parameter.replicas for parameter in group["params"]}
-        for key in self.ranges:
-            for value in group[key] if isinstance(group[key], tuple) else (group[key],):
-                if isinstance(value, Tensor) and (value.dim() != 1 or replicas != {len(value)}):
-                    raise ArgumentError(
-                        f"{type(self).__name__}: {key} is one number, or one per network of a population",
-                        expected=f"a number, or a tensor {tuple(replicas)}" if None not in replicas else "a number",
-                        got=f"a tensor {tuple(value.shape)}",
-                        fix="make a parameter group for each value",
-                    )
+        check_replicas(self, group, self.ranges)
 
     # ---- blocks of parameters and state ----------------------------------------------------------------------------
     def _current(self, k: int) -> ParameterBlocks:
@@ -328,6 +332,9 @@ class Optimizer(StepsInBackward, HyperparametersAsAttributes, metaclass=_Made):
             moved = [other for other, steps in zip(self.param_groups, self._steps, strict=False) if steps > 0]
             kept = {parameter for other in moved for parameter in other["params"]}
             states = {parameter: state for parameter, state in states.items() if parameter in kept}
+        elif not (blocks.names or self.counts_steps):  # momentum is switched on: its first step is the first one
+            for parameter in trained(group["params"]):
+                self._counts.put(parameter, 0, self._steps[k])
         self._make_blocks(states)
         return self._blocks[k]
 
@@ -339,12 +346,13 @@ class Optimizer(StepsInBackward, HyperparametersAsAttributes, metaclass=_Made):
     def _make_blocks(self, states: Mapping[Parameter, Mapping[str, Tensor]]) -> None:
         """Cut all groups into blocks anew, with this state for the parameters that have any."""
         self._blocks = []
-        for group in self.param_groups:
+        for group, steps in zip(self.param_groups, self._steps, strict=False):
             begins = self._begins(group)
+            self._counts.look(group["params"], steps)
             if self.elementwise:
-                self._blocks.append(ParameterBlocks(group["params"], begins, states))
+                self._blocks.append(ParameterBlocks(group["params"], begins, states, self._counts))
             else:
-                self._blocks.append(WholeParameters(group["params"], begins, states, self.state_shape))
+                self._blocks.append(WholeParameters(group["params"], begins, states, self._counts, self.state_shape))
 
     def _states(self) -> dict[Parameter, dict[str, Tensor]]:
         """The rule's state for each parameter, by name."""
@@ -359,12 +367,12 @@ class Optimizer(StepsInBackward, HyperparametersAsAttributes, metaclass=_Made):
         """The state needed to resume, in torch.optim's layout: "state" by parameter number, and "param_groups"."""
         for k, group in enumerate(self.param_groups):
             self._blocks_of(k, group)
-        return saved_state(self, self._states())
+        return saved_state(self, self._states(), self._counts)
 
     @called()
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restore a state dict of lamp or torch.optim. Raises StateDictError, and changes nothing, if it is wrong."""
-        groups, self._steps, states = loaded_state(self, state_dict)
+        groups, self._steps, self._counts, states = loaded_state(self, state_dict)
         for own, group in zip(self.param_groups, groups, strict=True):
             for name, value in group.items():
                 own.put(name, value)

@@ -18,7 +18,7 @@ from lamp.overrides import is_lamps
 from lamp.rounding import near
 
 COMPARED = 4096  # numbers of a flat buffer that are compared, of each replica
-LAMPS_OWN = ("defaults", "param_groups", "_steps", "_blocks")  # attributes that an update only reads
+LAMPS_OWN = ("defaults", "param_groups", "_steps", "_counts", "_blocks")  # attributes that an update only reads
 Take = Callable[[Any], Any]
 
 

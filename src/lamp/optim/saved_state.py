@@ -11,6 +11,7 @@ from torch import Tensor
 from lamp.errors import ArgumentError, StateDictError
 from lamp.optim.checks import plain
 from lamp.optim.groups import HasGroups
+from lamp.optim.step_counts import StepCounts
 from lamp.parameter import Parameter
 from lamp.values import a_number
 
@@ -81,8 +82,8 @@ def _is_list_of_groups(saved: Any) -> bool:
     return all(isinstance(group.get("params"), list | tuple) for group in saved)
 
 
-def saved_state(optimizer: HasState, states: States) -> dict[str, Any]:
-    """The state dict of an optimizer, where `states` is the rule's state per parameter."""
+def saved_state(optimizer: HasState, states: States, counts: StepCounts) -> dict[str, Any]:
+    """The state dict of an optimizer, where `states` is the rule's state per parameter, and `counts` its steps."""
     state: dict[int, dict[str, Tensor]] = {}
     groups = []
     number = 0
@@ -95,7 +96,7 @@ def saved_state(optimizer: HasState, states: States) -> dict[str, Any]:
         for k, parameter in zip(numbers, group["params"], strict=True):
             if parameter.frozen and parameter not in states:
                 continue
-            count = {"step": torch.tensor(float(steps))} if optimizer.counts_steps else {}
+            count = {"step": torch.tensor(float(counts.of(parameter, steps)))} if optimizer.counts_steps else {}
             kept = dict(states.get(parameter, {}))
             for name in optimizer.numbers_in_state:
                 if name in kept:  # () or, in a population, (K,)
@@ -107,22 +108,22 @@ def saved_state(optimizer: HasState, states: States) -> dict[str, Any]:
 
 def loaded_state(
     optimizer: HasState, state_dict: Mapping[str, Any]
-) -> tuple[list[dict[str, Any]], list[int], dict[Parameter, dict[str, Tensor]]]:
-    """The groups, the steps per group and the rule's state in a state dict. Raises StateDictError if it is wrong."""
+) -> tuple[list[dict[str, Any]], list[int], StepCounts, dict[Parameter, dict[str, Tensor]]]:
+    """The groups, the steps per group and per parameter, and the rule's state in a state dict. Raises StateDictError if
+    it is wrong."""
     groups = matching_groups(optimizer, state_dict)
-    steps = []
+    steps, counts = [], StepCounts()
     states: dict[Parameter, dict[str, Tensor]] = {}
     for group, saved in zip(groups, state_dict["param_groups"], strict=True):
-        counts = set()
+        own: dict[Parameter, int] = {}
         for number, parameter in zip(saved["params"], group["params"], strict=True):
             state = {k: v for k, v in state_dict["state"].get(number, {}).items() if v is not None}
-            if state or not parameter.frozen:
-                counts.add(int(a_number(state.pop("step", 1 if state else 0), "step")))
+            own[parameter] = int(a_number(state.pop("step", 1 if state else 0), "step"))
             states[parameter] = _fitting(optimizer, number, parameter, state, optimizer.state_names(group))
-        if len(counts) > 1:
-            raise misfit(optimizer, "one number of steps per group", f"parameters after {sorted(counts)} steps")
-        steps.append(counts.pop() if counts else 0)
-    return groups, steps, states
+        steps.append(max(own.values(), default=0))
+        for parameter, made in own.items():
+            counts.put(parameter, made, steps[-1])
+    return groups, steps, counts, states
 
 
 def _fitting(

@@ -114,7 +114,7 @@ def optimizer_state(optimizer: Optimizer) -> State:
 def set_optimizer_state(optimizer: Optimizer, state: State) -> None:
     """Restore what `optimizer_state` returned."""
     optimizer.load_state_dict(state)
-    optimizer.step_count = state["taken"]
+    optimizer.resume_at(state["taken"])
 
 
 def schedule_state(training: Training) -> State:
