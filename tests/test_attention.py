@@ -123,6 +123,29 @@ def test_masks_of_both_kinds(numbers):
             assert error(own, other.detach()) < 1e-11
 
 
+@pytest.mark.parametrize("kind", ["padding", "attention", "both", "numbers"])
+def test_a_place_that_may_look_nowhere_gets_zeros_as_in_torch(kind):
+    torch.manual_seed(0)
+    module = randomised(lamp.MultiheadAttention(E, H, batch_first=True).double())
+    twin = lamp.to_torch(module)
+    padding, attention = torch.zeros(B, L).bool(), torch.zeros(L, L).bool()
+    padding[1, : 1 if kind == "both" else L] = True
+    attention[2, 1 if kind == "both" else 0 :] = True
+    if kind == "numbers":
+        attention = torch.zeros(L, L, dtype=D).masked_fill_(attention, float("-inf"))
+    options = {"key_padding_mask": padding} if kind in ("padding", "both") else {}
+    options |= {} if kind == "padding" else {"attn_mask": attention}
+    x = drawn(B, L, E)
+    variable = x.clone().requires_grad_()
+    expected, _ = twin(variable, variable, variable, need_weights=False, **options)
+    found, weights = module(x, x, x, **options)
+    assert error(found, expected.detach()) < 1e-12
+    assert bool((weights.sum(-1) == 0).any())
+    upstream = torch.randn_like(found)
+    (wanted,) = torch.autograd.grad(expected, variable, upstream)
+    assert error(sum(module.backward((upstream, torch.zeros_like(weights)))), wanted) < 1e-12
+
+
 def test_causal_attention_does_not_look_ahead():
     torch.manual_seed(0)
     layer = lamp.TransformerEncoderLayer(E, H, 8, 0.0, batch_first=True).double()

@@ -11,6 +11,7 @@ from tests.test_interop_graphs import TOLERANCE, exports, several
 
 B, L, S, E, H = 3, 5, 4, 8, 2
 CAUSAL = lamp.Transformer.generate_square_subsequent_mask(L)
+BLIND = torch.ones(L, L).triu(0).bool()
 
 
 def attention(**options):
@@ -76,6 +77,7 @@ MODULES = {  # a module and the shapes of its inputs
     "itself, each head": (lambda: Attending(average_attn_weights=False), (TWO,)),
     "itself, no weights": (lambda: Attending(need_weights=False), (TWO,)),
     "a mask of numbers": (lambda: Attending(attn_mask=torch.arange(25.0).view(L, L) / 9), (TWO,)),
+    "a place that may look nowhere": (lambda: Attending(attn_mask=BLIND, need_weights=False), (TWO,)),
     "a mask of booleans": (lambda: Attending(attn_mask=torch.ones(L, L).triu(2).bool(), need_weights=False), (TWO,)),
     "an encoder layer": (encoder_layer, (TWO,)),
     "an encoder layer, norm first": (lambda: encoder_layer(norm_first=True, activation="gelu"), (TWO,)),

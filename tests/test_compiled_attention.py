@@ -18,6 +18,8 @@ from tests.test_compiled_windows import trained_alike
 character_gpt = importlib.import_module("examples.character_gpt")
 
 CAUSAL = torch.ones(5, 5).triu(1).bool()
+BLIND = CAUSAL.clone()
+BLIND[2] = True
 SOME = torch.linspace(-1, 1, 25).view(5, 5)
 
 
@@ -31,6 +33,7 @@ NETWORKS = {
     "three heads": lambda: [lamp.Linear(6, 6), Attended(6, 3), lamp.Tanh()],
     "without biases": lambda: [Attended(6, 2, bias=False)],
     "causal": lambda: [Attended(6, 2, CAUSAL), Attended(6, 3, CAUSAL)],
+    "a place that may look nowhere": lambda: [Attended(6, 2, BLIND)],
     "numbers as a mask": lambda: [Attended(6, 2, SOME)],
     "a learned key and zeros": lambda: [Attended(6, 2, CAUSAL, add_bias_kv=True, add_zero_attn=True)],
     "dropout": lambda: [Attended(6, 2, dropout=0.3), lamp.Dropout(0.2)],

@@ -20,7 +20,8 @@ The kinds of operations, with their attributes:
     Pool         one number per window                 Gather         rows of a table, by index (an embedding)
     Elementwise  the module's `sigma` per element      Reduce         one number per axis: mode, axis
     Mask         random elements set to zero           Norm           standardised per sample; BatchNorm: per batch
-    Softmax      along `axis`; log                     Scan           a cell along the first axis, step by step: body
+    Softmax      along `axis`; log; masked, if 0 where Scan           a cell along the first axis, step by step: body
+                 all scores are -inf
     ResponseNorm divided by what is in the channels beside it; Resize and Permute: axes in other sizes, another order
     Gate         one half times the sigmoid of the other; Negative; Bilinear, CosineSimilarity, Distance: of two values
     Exclude      -inf where a condition is true, else 0; MaxUnpool: numbers at given places, 0 elsewhere;

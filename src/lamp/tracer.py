@@ -142,10 +142,14 @@ class Tracer(GraphBuilder):
         """Random elements set to zero; in evaluation x itself."""
         return self.op("Mask", module, [x], x.shape) if self.training else x
 
-    def softmax(self, module: Module, x: Value, dim: int, log: bool) -> Value:
-        """Probabilities from scores, or their logarithms, along the axis `dim` of a batch."""
+    def softmax(self, module: Module, x: Value, dim: int, log: bool, masked: bool = False) -> Value:
+        """Probabilities from scores, or their logarithms, along the axis `dim` of a batch.
+
+        masked  whether scores may all be -inf; then all probabilities are 0
+        """
         axis = BATCH if self.works_across(x, dim) else self.axis(x, dim)
-        return self.op("Softmax", module, [x], x.shape, axis=axis, log=log)
+        options: dict[str, Any] = {"masked": True} if masked else {}
+        return self.op("Softmax", module, [x], x.shape, axis=axis, log=log, **options)
 
     def reshape(self, module: Module, x: Value, shape: Sequence[int]) -> Value:
         """The same elements in another shape per sample."""

@@ -30,7 +30,10 @@ def attention(
             extras = k.shape[1] - keys
             each = each if not extras else pad_in_graph(tracer, module, each, (0, extras), "constant")
             scores = tracer.add(module, scores, tracer.expand(module, each, scores.shape))
-    weights = tracer.softmax(module, scores, -1, log=False)
+    masked = padding is not None
+    if mask is not None and not masked:  # may some place look nowhere?
+        masked = bool((module._numbers("attn_mask", mask, scores) == float("-inf")).all(-1).any())
+    weights = tracer.softmax(module, scores, -1, log=False, masked=masked)
     weights = tracer.mask(module, weights) if module.dropout else weights
     visible = weights if shown == "each" else None
     if shown == "mean":

@@ -16,6 +16,7 @@ from lamp.compiler.stages import Stage
 from lamp.graph import Op
 from lamp.parameter import Parameter
 
+LOWEST = -3e38  # lower than any score, and a number of float32
 Units = Callable[[Index], Index]  # from the number of a term to its unit
 
 
@@ -31,7 +32,7 @@ class Softmax(Rule):
     def stage(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> Stage:
         stage, shape, axis = super().stage(op, inputs, offsets), op.output.shape, op.attributes["axis"]
         sizes = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
-        stage.attributes = {"log": op.attributes["log"], "sizes": sizes}
+        stage.attributes = {"log": op.attributes["log"], "sizes": sizes, "masked": op.attributes.get("masked", False)}
         return stage
 
     def forward(self, block: ColumnBlock, stage: Stage) -> None:
@@ -46,8 +47,9 @@ class Softmax(Rule):
                     apply_chain(block, stage, unit(c), s, x - largest - log_total)
                 continue
             own = stage.source_offset  # each exp(x - largest) is stored there, so that it is computed once
-            _, total = log_sum_exp(block, place, count, s, unit, partial(self._keep, block, own, s))
-            reciprocal = 1.0 / total
+            masked = stage.attributes["masked"]
+            _, total = log_sum_exp(block, place, count, s, unit, partial(self._keep, block, own, s), masked)
+            reciprocal = 1.0 / (total.maximum(1.0) if masked else total)  # where not all are -inf, it is at least 1
             with code.loop(0, count) as c:
                 power = block.activation(code.plus(unit(c), own), s)
                 apply_chain(block, stage, unit(c), s, power * reciprocal)
@@ -109,17 +111,19 @@ def log_sum_exp(
     column: Index,
     unit: Units,
     keep: Callable[[Index, Lane], None] | None = None,
+    masked: bool = False,
 ) -> tuple[Lane, Lane]:
     """The largest of so many activations x of a column, and the sum of exp(x - largest).
 
     place, unit  the activations are those of these units of a value at this offset
     keep         stores exp(x - largest) of a unit; None to store none
+    masked       whether all of them may be -inf; then the sum is 0
     """
     code = block.code
     state = [block.activation(code.plus(unit(0), place), column)]
     for c in code.each(1, count, state):
         state[0] = state[0].maximum(block.activation(code.plus(unit(c), place), column))
-    largest, state = state[0], [code.lane(0.0)]
+    largest, state = state[0].maximum(LOWEST) if masked else state[0], [code.lane(0.0)]
     for c in code.each(0, count, state):
         power = (block.activation(code.plus(unit(c), place), column) - largest).exp()
         if keep is not None:

@@ -64,7 +64,12 @@ def elementwise(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
 
 def softmax(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
     operator = "LogSoftmax" if op.attributes["log"] else "Softmax"
-    return graph.node(operator, x, at=at, axis=graph.plan.axis(op.attributes["axis"]))
+    y = graph.node(operator, x, at=at, axis=graph.plan.axis(op.attributes["axis"]))
+    if not op.attributes.get("masked"):
+        return y
+    return graph.node(
+        "Where", graph.node("IsNaN", y, at=at), graph.number(0.0), y, at=at
+    )  # of scores that are all -inf
 
 
 def reshape(graph: OnnxGraph, op: Op, at: str, x: str) -> str:

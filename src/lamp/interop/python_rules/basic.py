@@ -17,6 +17,10 @@ SOFTMAX = '''def softmax(x, axis):
     """Probabilities, which sum to 1 along the axis."""
     e = np.exp(x - x.max(axis, keepdims=True))
     return e / e.sum(axis, keepdims=True)'''
+MASKED_SOFTMAX = '''def masked_softmax(x, axis):
+    """Probabilities, which sum to 1 along the axis; all 0 if all of x is -inf."""
+    e = np.exp(x - np.maximum(x.max(axis, keepdims=True), np.finfo(x.dtype).min))
+    return e / np.maximum(e.sum(axis, keepdims=True), 1)'''
 LOG_SOFTMAX = '''def log_softmax(x, axis):
     """The logarithm of softmax, without overflow."""
     x = x - x.max(axis, keepdims=True)
@@ -100,6 +104,8 @@ def elementwise(script: Script, op: Op, path: str, x: str) -> str:
 
 def softmax(script: Script, op: Op, path: str, x: str) -> str:
     name, text = ("log_softmax", LOG_SOFTMAX) if op.attributes["log"] else ("softmax", SOFTMAX)
+    if op.attributes.get("masked"):
+        name, text = "masked_softmax", MASKED_SOFTMAX
     script.functions[name] = text
     return f"{name}({x}, axis={script.plan.axis(op.attributes['axis'])})"
 
