@@ -54,6 +54,7 @@ SLOW = [
     "freezing",
     "fused",
     "graph",
+    "interop_extremes",
     "interop_graphs",
     "interop_onnx",
     "interop_python",

@@ -159,7 +159,7 @@ class Threshold(Activation):
         self.value = a_number(self, "value", value, finite=False)
 
     def sigma(self, x: Number) -> Number:
-        return (x - x + self.value).where(x <= self.threshold, x)  # keeps NaN
+        return x.where((x > self.threshold) | (x != x), self.value)  # keeps NaN, which is not equal to itself
 
     def dsigma(self, x: Number, y: Number) -> Number:
         return step(x, self.threshold)
@@ -309,7 +309,7 @@ class Hardshrink(Activation):
         self.lambd = not_negative(self, "lambd", lambd)
 
     def sigma(self, x: Number) -> Number:
-        return (x - x).where(x.abs() <= self.lambd, x)  # keeps NaN
+        return x.where((x.abs() > self.lambd) | (x != x), 0.0)  # keeps NaN, which is not equal to itself
 
     def dsigma(self, x: Number, y: Number) -> Number:
         return nonzero(y)

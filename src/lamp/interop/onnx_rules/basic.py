@@ -63,8 +63,12 @@ def elementwise(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
 
 
 def softmax(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
-    operator = "LogSoftmax" if op.attributes["log"] else "Softmax"
-    y = graph.node(operator, x, at=at, axis=graph.plan.axis(op.attributes["axis"]))
+    log, axis = op.attributes["log"], graph.plan.axis(op.attributes["axis"])
+    if log and graph.plan.dtype is torch.float64:  # onnxruntime's operator makes other numbers of a row with NaN
+        x = graph.node("Sub", x, graph.node("ReduceMax", x, at=at, axes=[axis]), at=at)
+        total = graph.node("ReduceSum", graph.node("Exp", x, at=at), graph.integers(f"{at}axis", axis), at=at)
+        return graph.node("Sub", x, graph.node("Log", total, at=at), at=at)
+    y = graph.node("LogSoftmax" if log else "Softmax", x, at=at, axis=axis)
     if not op.attributes.get("masked"):
         return y
     return graph.node(

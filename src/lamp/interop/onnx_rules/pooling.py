@@ -19,7 +19,16 @@ def max_pool(graph: OnnxGraph, op: Op, at: str, x: str, places: bool = False) ->
     options = op.attributes
     kernel, stride, padding = (options[name] for name in ("kernel_size", "stride", "padding"))
     more = {"dilations": options["dilation"], "ceil_mode": int(options["ceil_mode"])}
-    return _pooled(graph, op, at, x, "MaxPool", kernel, stride, padding, places=places, **more)
+    if places:
+        return _pooled(graph, op, at, x, "MaxPool", kernel, stride, padding, places=True, **more)
+    return _with_nan(graph, at, x, lambda x: _pooled(graph, op, at, x, "MaxPool", kernel, stride, padding, **more))
+
+
+def _with_nan(graph: OnnxGraph, at: str, x: str, largest: Callable[[str], str]) -> str:
+    """The largest number of each window, and NaN where one is NaN: onnxruntime's MaxPool and ReduceMax pass over it."""
+    zero = graph.number(0.0)
+    found = largest(graph.node("CastLike", graph.node("IsNaN", x, at=at), zero, at=at))
+    return graph.node("Where", graph.node("Greater", found, zero, at=at), graph.number(math.nan), largest(x), at=at)
 
 
 def max_places(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
@@ -102,6 +111,10 @@ def adaptive_average_pool(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
 
 
 def adaptive_max_pool(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
+    return _with_nan(graph, at, x, lambda x: _adaptive_largest(graph, op, at, x))
+
+
+def _adaptive_largest(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
     sizes, outputs = op.inputs[0].shape[1:], op.output.shape[1:]
     if any(map(varies, graph.sizes(op, 0))):
         return _over_all(graph, op, at, x, "ReduceMax")
