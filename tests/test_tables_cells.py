@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamp.errors import DataError
-from lamp.tables import Preprocessing, cells, dates, kinds, numbers
+from lamp.tables import Preprocessing, cells, dates, kinds, number_texts, numbers
 from lamp.tables.cells import Cells, cells_of
 from lamp.tables.conventions import Conventions
 from lamp.tables.missing import as_text
@@ -69,7 +69,7 @@ def test_cells(columns):
         assert rows == alone.rows(alone.text.to_numpy(), None).tolist() == as_text(each.series).to_list()
         assert each.words().equals(alone.words(), null_equal=True)
         for mark in ".,":
-            parts, parsed = each.read(numbers.parts_of, mark), numbers.parsed(alone.text, mark)
+            parts, parsed = each.read(numbers.parts_of, mark), number_texts.parsed(alone.text, mark)
             np.testing.assert_array_equal(parts.value, parsed["value"].to_numpy())
             assert parts.unit.tolist() == parsed["unit"].to_list()
             assert parts.zero.tolist() == parsed["zero"].to_list()

@@ -11,6 +11,7 @@ from lamp.errors import ArgumentError, DataError
 from lamp.tables import Preprocessing, kinds, numbers, read_table, targets
 from lamp.tables.cells import Cells
 from lamp.tables.conventions import Conventions
+from lamp.tables.number_texts import parsed
 from lamp.tables.plain import plain_numbers
 from lamp.tables.planning import Request, plan_training
 
@@ -531,8 +532,8 @@ def test_cells_stay_as_they_are_written(tmp_path):
 def test_the_grammar_reads_each_word_in_one_way(mark):
     """A word is the same number whatever stands beside it, for one decimal mark."""
     words = ["1,020", "1.020", "$5", "(5)", "3k", "x", "1 000", "5-", "12 kg", "007"]
-    alone = [numbers.parsed(pl.Series([word]), mark).row(0) for word in words]
-    assert numbers.parsed(pl.Series(words), mark).rows() == alone
+    alone = [parsed(pl.Series([word]), mark).row(0) for word in words]
+    assert parsed(pl.Series(words), mark).rows() == alone
 
 
 # ---- numbers of another size -----------------------------------------------------------------------------------------

@@ -22,7 +22,8 @@ from lamp.tables.columns import NumberColumn
 from lamp.tables.conventions import Conventions
 from lamp.tables.date_column import DateColumn
 from lamp.tables.evidence import ALL, Found
-from lamp.tables.numbers import OTHER, NumberForm, parts_of, read_all
+from lamp.tables.number_texts import OTHER
+from lamp.tables.numbers import NumberForm, parts_of, read_all
 from lamp.tables.targets import Target
 
 FAR = 20.0  # times beyond the training's largest number, or below its smallest, from which a number is of another size

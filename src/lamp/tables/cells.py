@@ -158,9 +158,19 @@ class Cells:
             words, count = words.filter(pl.Series(~gaps)), count[~gaps]
         if not self.read(has_decimals).any():
             return Counted(words, count)
-        table = pl.DataFrame({"word": words, "count": count})  # 3 and 3.0
-        table = table.group_by("word", maintain_order=True).agg(pl.col("count").sum())
-        return Counted(table["word"], table["count"].to_numpy())
+        rows: dict[str, int] = {}
+        for word, here in zip(words.to_list(), count.tolist(), strict=True):  # 3 and 3.0
+            rows[word] = rows.get(word, 0) + here
+        return Counted(pl.Series(list(rows), dtype=pl.String), np.array(list(rows.values()), np.int64))
+
+    def frequent_first(self, which: Array, missing: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Some of the texts, and the same as words, those of the most rows first; `which` are booleans (m,)."""
+        if not which.any():
+            return [], []
+        texts, words = self.text.filter(pl.Series(which)).to_list(), self.listed_words(missing)
+        found = zip(self.count[which].tolist(), np.flatnonzero(which).tolist(), texts, strict=True)
+        ordered = sorted((-rows, words[place] or "", text) for rows, place, text in found)
+        return [text for _, _, text in ordered], [word for _, word, _ in ordered]
 
     def looked_up(self, known: Sequence[str], missing: Sequence[str], other: int = -1, gap: int = -2) -> Array:
         """(n,) the index in `known` of each row's word: `other` for other words, and `gap` for missing ones.

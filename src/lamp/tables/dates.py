@@ -21,6 +21,7 @@ from lamp.tables.cells import Cells, read_together
 from lamp.tables.evidence import Found
 from lamp.tables.missing import MISSING_WORDS, in_ascii_digits, is_text
 from lamp.tables.month_names import DAY_NAMES, MONTH_OF
+from lamp.tables.quick_dates import as_series, read_quickly
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -78,7 +79,7 @@ AFTER_THE_DAY = rf"(?:(?:[t:_]|,? +|,? +(?:at|um) +){CLOCK.replace('[:h]', '[:h.
 PARTS["%T"] = CLOCK + ZONE
 COMPACT_CLOCK = r"(?:[t ]?(?P<hour>\d{2}):?(?P<minute>\d{2})(?::?(?P<second>\d{2}))?" + ZONE + ")?"
 
-TIME_ALONE, COMPACT, ISO = "%H:%M", "%Y%m%d", "%Y-%m-%d"
+TIME_ALONE, COMPACT = "%H:%M", "%Y%m%d"
 NUMERIC = [f"%Y{mark}%m{mark}%d" for mark in "-/."]
 USUAL = {"/": "mdy", "-": "dmy", ".": "dmy"}  # the order if nothing shows another
 for year in ("%Y", "%y"):
@@ -162,17 +163,11 @@ def order_of(form: str) -> str:
 # ---- reading ---------------------------------------------------------------------------------------------------------
 def read(text: pl.Series, form: str) -> pl.Series:
     """The dates and times in texts, in UTC where a text has a zone; null for text of another form."""
-    quick = pl.repeat(None, len(text), dtype=pl.Datetime("us"), eager=True).alias(text.name)
-    if form == ISO:  # polars reads what programs write, faster
-        length = text.str.len_bytes()
-        for size, pattern in ((10, "%Y-%m-%d"), (19, "%Y-%m-%d %H:%M:%S"), (19, "%Y-%m-%dT%H:%M:%S")):
-            at = (quick.is_null() & (length == size)).arg_true()
-            if len(at):
-                some = text.gather(at).str.to_datetime(pattern, strict=False, time_unit="us")
-                quick = quick.scatter(at, some)
-        quick = quick.set((quick.dt.year() < 1).fill_null(False), None)
-    rest = (quick.is_null() & text.is_not_null()).arg_true()
-    return quick.scatter(rest, _read(text.gather(rest), form)) if len(rest) else quick
+    if form not in NUMERIC:
+        return _read(text, form)
+    found, left = read_quickly(text, form)
+    rest = left.arg_true()
+    return found.alias(text.name).scatter(rest, _read(text.gather(rest), form)) if len(rest) else found.alias(text.name)
 
 
 def instants(text: pl.Series, form: str) -> Array:
@@ -184,9 +179,8 @@ def _read(text: pl.Series, form: str) -> pl.Series:
     """The texts that `read` does not read quickly."""
     groups = in_ascii_digits(text).str.to_lowercase().str.extract_groups(grammar(form)).struct.unnest()
     matched = groups.select(pl.any_horizontal(pl.all().is_not_null())).to_series()
-    found = points_in_time(_parts(groups), "%y" in form)
-    at = pl.Series(text.name, np.broadcast_to(found, len(text)).astype(np.int64)).cast(pl.Datetime("us"))
-    return at.set(pl.Series(np.broadcast_to(np.isnat(found), len(text))) | ~matched, None)
+    found = np.broadcast_to(points_in_time(_parts(groups), "%y" in form), len(text))
+    return as_series(found, text.name).set(~matched, None)
 
 
 def _parts(groups: pl.DataFrame) -> dict[str, Array]:
@@ -357,10 +351,7 @@ def read_all(columns: Iterable[Cells], forms_of: Callable[[Cells], Sequence[str]
 def unread(cells: Cells, form: str, missing: Sequence[str] = MISSING_WORDS) -> list[str]:
     """The words of a column that are not dates of this form, the most frequent first."""
     odd = np.isnat(days(cells, form, missing)) & ~cells.missing(missing)
-    if not odd.any():
-        return []
-    table = pl.DataFrame({"word": cells.different_words(missing), "count": cells.count}).filter(pl.Series(odd))
-    return list(dict.fromkeys(table.sort(["count", "word"], descending=[True, False])["word"].to_list()))
+    return list(dict.fromkeys(cells.frequent_first(odd, missing)[1]))
 
 
 def order(column: pl.Series | Cells) -> Found:

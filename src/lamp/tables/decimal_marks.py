@@ -11,7 +11,8 @@ import polars as pl
 from lamp.tables import dates
 from lamp.tables.cells import Array, Cells, read_together
 from lamp.tables.evidence import Found
-from lamp.tables.numbers import OTHER, parts_of, those
+from lamp.tables.number_texts import OTHER
+from lamp.tables.numbers import contains, parts_of
 
 A_FEW, ENOUGH = 20, 1_000  # so many words decide the decimal mark if they agree
 MOST = 0.5  # least share of numbers among the words that contain a mark
@@ -58,7 +59,7 @@ def read_marked(columns: Iterable[Cells], mark: str) -> None:
 
 def grouped(cells: Cells, mark: str) -> Array:
     """(m,) booleans: which texts are numbers with thousands separators, if this is their decimal mark."""
-    has_separator: Array = cells.read(_contains, OTHER[mark]) & cells.read(parts_of, mark).numeric
+    has_separator: Array = cells.read(contains, OTHER[mark]) & cells.read(parts_of, mark).numeric
     return has_separator
 
 
@@ -112,11 +113,10 @@ def _by_the_others(cells: Cells, found: Found) -> Found:
     1.020 would also write 770 as 770.000.
     """
     mark = "." if "." in found.example else ","
-    with_mark = cells.text.str.contains(mark, literal=True).to_numpy()
+    with_mark = cells.read(contains, mark)
     others = cells.read(parts_of, ".").value[~with_mark]
     others = others[np.isfinite(others) & (others != 0)]
-    ends_in_zero = those(cells, with_mark).str.contains(r"[.,]\d\d0(?:\D|$)").any()
-    if len(others) and ends_in_zero and bool((np.abs(others) < 1000).all()):
+    if len(others) and (with_mark & cells.read(_ends_in_zero)).any() and bool((np.abs(others) < 1000).all()):
         return Found(OTHER[mark], "likely", found.example)
     return found
 
@@ -126,9 +126,9 @@ def has_mark(text: pl.Series) -> Array:
     return text.str.contains_any([".", ","]).to_numpy()
 
 
+def _ends_in_zero(text: pl.Series) -> Array:
+    return text.str.contains(r"[.,]\d\d0(?:\D|$)").to_numpy()
+
+
 def _has_three_decimals(text: pl.Series, mark: str) -> Array:
     return text.str.contains(rf"(?:^|\D)[1-9]\d{{0,2}}\{mark}\d{{3}}(?:\D|$)").to_numpy()
-
-
-def _contains(text: pl.Series, mark: str) -> Array:
-    return text.str.contains(mark, literal=True).to_numpy()

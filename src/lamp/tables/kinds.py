@@ -247,7 +247,7 @@ def _decide_numbers(
     ):
         days = parsing.times(read.cast(pl.Int64), dates.COMPACT)
         if days.count() == there:
-            why = f"{low:.0f} is read as {remarks.moment(days.drop_nulls().sort()[0])} ({change} reads numbers)"
+            why = f"{low:.0f} is read as {remarks.moment(days[int(days.arg_min() or 0)])} ({change} reads numbers)"
             return _varying(days, Decision(name, "date", why, {"format": dates.COMPACT}, reported=True))
     notes = [remarks.of_missing_codes(name, read, low, high)]
     if whole and low >= 0 and high > 1 and (CODE.search(name) or IDENTIFIER.search(name)):

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import accumulate, pairwise
 from math import isnan
 
@@ -18,36 +17,12 @@ import polars as pl
 
 from lamp.tables import durations
 from lamp.tables.cells import Array, Cells, read_together, rows_of
-from lamp.tables.missing import MISSING_WORDS, changed, in_ascii_digits
-from lamp.tables.scales import CODES, open_scales, parted, scale_and_unit
+from lamp.tables.missing import MISSING_WORDS
+from lamp.tables.number_texts import OTHER, parsed
+from lamp.tables.scales import open_scales, parted
 
 MOST_SHOWN = 50  # words kept as examples
 SLIPS, SLIPS_SHARE = 2, 0.05  # least words, and share of words, with another decimal mark that are no slips
-OTHER = {".": ",", ",": "."}  # {decimal mark: thousands separator}
-
-# ---- the grammar -----------------------------------------------------------------------------------------------------
-OPEN_RANGE = "\\d *[\u2010-\u2013]$"  # 2019\u2013 is not negative
-MINUS, BLANKS, QUOTES = (
-    "[\u2212\u2010-\u2013\ufe63\uff0d]",
-    "[\u00a0\u2000-\u200a\u202f\u205f\t]",
-    "[\u2019\u02bc\u00b4`]",
-)
-BEFORE = rf"(?:[A-Z]{{0,3}}\p{{Sc}}|{CODES.pattern})"
-LETTER = r"\p{L}\p{M}\p{Sc}%‰°/"
-AFTER = rf"(?:[{LETTER}][{LETTER}²³·.\s]{{0,18}}|(?:[kcdm]?m|ft|in|mi|yd)[23])"
-UNUSUAL = "[^ -_a-~]"  # other letters than those of ASCII, tabs and `
-CODE = r"^[+-]?0\d+$"  # 007 is a word
-IN_PARENTHESES = r"^([^\d()]*)\(([^()+-]*)\)([^\d()]*)$"  # accountants write -100 as (100.00)
-
-
-@cache
-def grammar(decimal: str) -> str:
-    """The regular expression of a number with this decimal mark, its sign and its unit."""
-    mark, thousands = ("\\.", ",") if decimal == "." else (",", "\\.")
-    groups = [rf"[1-9]\d{{0,2}}(?:{each}\d{{3}})+" for each in (thousands, " ", "'", "_")]
-    groups.append(rf"[1-9]\d?(?:{thousands}\d{{2}})+{thousands}\d{{3}}")  # India: 12,34,567
-    core = rf"(?:(?:{'|'.join(groups)}|\d+)(?:{mark}\d*)?|{mark}\d+)(?:[eE][+-]?\d+)?|(?i:inf|infinity)"
-    return rf"^([+-]?) *({BEFORE})? *([+-]?) *({core})( *)({AFTER})?(-?)$"
 
 
 @dataclass(frozen=True)
@@ -155,86 +130,6 @@ def read_all(columns: Iterable[Cells], decimal_of: Callable[[Cells], str]) -> No
         read_together(several, parts_of, mark)
 
 
-def parsed(text: pl.Series, decimal: str) -> pl.DataFrame:
-    """A table with one row per word, parsed as a number.
-
-    value   float64, or null if the word is not a number
-    unit    the text before and after it
-    zero    whether it begins with 0 as a code does
-    scaled  whether a k, M or the like scales it
-    """
-    clean = changed(text, text.str.contains(UNUSUAL), _in_ascii)
-    inside = clean.str.contains(IN_PARENTHESES).fill_null(False)
-    clean = changed(clean, inside, lambda some: some.str.replace(IN_PARENTHESES, "$1$2$3")).str.strip_chars()
-    no_cents = rf"(\d)\{decimal}-{{1,2}}( |$)"  # of a price: 300.- is not negative
-    clean = changed(clean, clean.str.contains(no_cents), lambda some: some.str.replace(no_cents, "$1$2"))
-    plain = clean.cast(pl.Float64, strict=False)  # as programs write numbers
-    others = ~plain.is_finite().fill_null(False) | inside
-    if decimal == ",":
-        others |= clean.str.contains(".", literal=True).fill_null(False)
-    fits = clean.str.contains(grammar(decimal)).fill_null(False)
-    at, rest = (others & fits).arg_true(), (others & ~fits).arg_true()
-    read, long = _read(clean.gather(at), inside.gather(at), decimal), durations.parsed(clean.gather(rest), decimal)
-    none = pl.repeat(None, len(text), dtype=pl.Boolean, eager=True)
-    return pl.DataFrame(
-        {
-            "value": plain.set(others, None).scatter(at, read["value"]).scatter(rest, long["value"]),
-            "unit": none.cast(pl.String).scatter(at, read["unit"]).scatter(rest, long["unit"]).fill_null(""),
-            "zero": clean.str.contains(CODE).fill_null(False).scatter(at, read["zero"]),
-            "scaled": none.scatter(at, read["scaled"]).fill_null(False),
-        }
-    )
-
-
-def _read(text: pl.Series, inside: pl.Series, decimal: str) -> pl.DataFrame:
-    """The rows of `parsed` for words that the grammar describes.
-
-    inside  which of them stood in parentheses
-    """
-    fields = text.str.extract_groups(grammar(decimal)).struct.unnest()
-    fields.columns = ["sign", "before", "sign2", "core", "blank", "after", "minus"]
-    fields = fields.with_columns(pl.exclude("core").fill_null(""))
-    scale, unit = _units(fields)
-    core, signs = pl.col("core"), pl.concat_str("sign", "sign2", "minus")
-    digits = core.str.replace_all(rf"[ '_{OTHER[decimal]}]", "").str.replace(decimal, ".", literal=True)
-    is_hex = (core == "0") & pl.col("after").str.contains("^[xX]")  # 0xff is no number of the unit xff
-    several = signs.str.len_bytes() + pl.col("inside").cast(pl.UInt32) > 1  # -(5) and -5- are no numbers
-    value = digits.cast(pl.Float64, strict=False) * pl.col("scale")
-    signed = pl.when(signs.str.contains("-", literal=True) | pl.col("inside")).then(-value).otherwise(value)
-    return fields.with_columns(inside=inside, scale=scale, unit=unit).select(
-        value=pl.when(~(is_hex | several)).then(signed),
-        unit="unit",
-        zero=core.str.contains(r"^0\d+$"),
-        scaled=pl.col("scale") != 1.0,
-    )
-
-
-def _in_ascii(text: pl.Series) -> pl.Series:
-    """The words with ASCII's digits, minus signs, blanks and quotes in place of others."""
-    text = in_ascii_digits(text)
-    signed = changed(text, ~text.str.contains(OPEN_RANGE), lambda some: some.str.replace_all(MINUS, "-"))
-    return signed.str.replace_all(BLANKS, " ").str.replace_all(QUOTES, "'")
-
-
-def _units(fields: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
-    """The scale and the unit of each number, from the text before and after it."""
-    affixes = fields.select(
-        pl.concat_str("before", "blank", pl.col("after").str.strip_chars(), separator="\t")
-    ).to_series()
-    different = affixes.unique()
-    if not len(different):
-        return pl.Series([], dtype=pl.Float64), affixes
-    read = [scale_and_unit(*each.split("\t")) for each in different.to_list()]
-    if len(different) == 1:
-        return pl.repeat(read[0][0], len(affixes), eager=True), pl.repeat(read[0][1], len(affixes), eager=True)
-    scales = pl.Series([scale for scale, _ in read], dtype=pl.Float64)
-    units = pl.Series([unit for _, unit in read], dtype=pl.String)
-    return (
-        affixes.replace_strict(different, scales, return_dtype=pl.Float64),
-        affixes.replace_strict(different, units, return_dtype=pl.String),
-    )
-
-
 # ---- how a column writes its numbers ---------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Seen:
@@ -323,7 +218,7 @@ def seen(cells: Cells, decimal: str, missing: Sequence[str] = MISSING_WORDS, ask
     numbers = form.values(parts)
     read = there & ~np.isnan(numbers)
     odd, values, scaled = there & ~read, numbers[read], read & parts.scaled
-    text, words = _odd(cells, odd, missing)
+    text, words = cells.frequent_first(odd, missing)
     return Seen(
         cells,
         form,
@@ -336,22 +231,13 @@ def seen(cells: Cells, decimal: str, missing: Sequence[str] = MISSING_WORDS, ask
         _special(cells, read, numbers),
         _example(cells, scaled, numbers),
         bool((read & ~parts.scaled & (numbers != 0)).any()),
-        _mixed(cells, text, those(cells, read), decimal) if text else "",
+        _mixed(cells, text, read, decimal) if text else "",
     )
 
 
 def those(cells: Cells, which: Array) -> pl.Series:
     """Some of a column's different texts; `which` are booleans."""
     return cells.text.filter(pl.Series(which))
-
-
-def _odd(cells: Cells, odd: Array, missing: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The texts that are not numbers, and the same as words, the most frequent first."""
-    if not odd.any():
-        return [], []
-    columns = {"text": cells.text, "word": cells.different_words(missing), "count": cells.count}
-    table = pl.DataFrame(columns).filter(pl.Series(odd)).sort(["count", "word"], descending=[True, False])
-    return table["text"].to_list(), table["word"].to_list()
 
 
 def _counted(units: Sequence[str], count: Array) -> Counter[str]:
@@ -365,10 +251,10 @@ def _counted(units: Sequence[str], count: Array) -> Counter[str]:
     return found
 
 
-def _mixed(cells: Cells, odd: Sequence[str], read: pl.Series, decimal: str) -> str:
+def _mixed(cells: Cells, odd: Sequence[str], read: Array, decimal: str) -> str:
     """A word that is a number with the other decimal mark alone, if there are too many of them to be slips and the
-    mark occurs in other words too, where it was taken for a thousands separator; else ""."""
-    marked = int(read.str.contains(OTHER[decimal], literal=True).sum())
+    mark occurs in other words too, where it was taken for a thousands separator; else "". `read` (m,) says where."""
+    marked = int(np.count_nonzero(read & cells.read(contains, OTHER[decimal])))
     if not marked:
         return ""
     others = set(those(cells, cells.read(parts_of, OTHER[decimal]).numeric).to_list())
@@ -389,6 +275,11 @@ def _example(cells: Cells, which: Array, numbers: Array) -> str:
     telling = which & (numbers != 0)
     which = telling if telling.any() else which
     return str(cells.text[int(which.argmax())]) if which.any() else ""
+
+
+def contains(text: pl.Series, mark: str) -> Array:
+    """(m,) booleans: which texts contain a mark."""
+    return text.str.contains(mark, literal=True).to_numpy()
 
 
 def _in_own_notation(text: pl.Series) -> Array:

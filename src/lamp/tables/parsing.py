@@ -18,7 +18,9 @@ import polars as pl
 from lamp.tables import dates
 from lamp.tables.cells import Array, Cells, rows_of
 from lamp.tables.missing import MISSING_WORDS, is_text
-from lamp.tables.numbers import NumberForm, parsed
+from lamp.tables.number_texts import parsed
+from lamp.tables.numbers import NumberForm
+from lamp.tables.quick_dates import as_series, days_in_digits
 
 __all__ = [
     "all_answers",
@@ -173,21 +175,19 @@ def times(column: pl.Series | Cells, form: str | None, missing: Sequence[str] = 
         read = series.cast(pl.Datetime("us"))
     elif series.dtype == pl.Time:
         read = (series.cast(pl.Int64) // 1000).cast(pl.Datetime("us"))
-    elif is_text(series.dtype) or (series.dtype.is_integer() and form == dates.COMPACT):
+    elif series.dtype.is_integer() and form == dates.COMPACT:
+        read = as_series(days_in_digits(series.cast(pl.Int64).fill_null(0).to_numpy()), cells.name)
+        codes = numbers_among(tuple(missing))
+        read = read.set(series.is_in(codes).fill_null(False), None) if codes else read
+    elif is_text(series.dtype):
         form = form or time_format(cells)
         if form is None:
             return pl.repeat(None, len(series), dtype=pl.Datetime("us"), eager=True).alias(series.name)
-        read = _as_series(cells.name, cells.rows(dates.days(cells, form, missing), dates.NEVER))
+        read = as_series(cells.rows(dates.days(cells, form, missing), dates.NEVER), cells.name)
     else:
         return pl.repeat(None, len(series), dtype=pl.Datetime("us"), eager=True).alias(series.name)
     days = days_among(tuple(missing))
     return read.set(read.is_in(days).fill_null(False), None) if days else read
-
-
-def _as_series(name: str, at: Array) -> pl.Series:
-    """Points in time (n,), datetime64[us], as a series; faster than polars where thousands of columns are made."""
-    series, never = pl.Series(name, at.astype(np.int64)).cast(pl.Datetime("us")), np.isnat(at)
-    return series.set(pl.Series(never), None) if never.any() else series
 
 
 def times_of_all(columns: Sequence[Cells], forms: Sequence[str | None], missing: Sequence[Sequence[str]]) -> Array:

@@ -16,6 +16,7 @@ from lamp.tables.cells import Array, Cells
 from lamp.tables.conventions import Conventions
 from lamp.tables.evidence import ALL, Found
 from lamp.tables.missing import SHEET_ERRORS, is_text
+from lamp.tables.number_texts import OTHER, parsed
 
 SHOWN = 3  # words quoted in a remark
 BOTH_MARKS = "numbers with a decimal point and numbers with a decimal comma"
@@ -47,7 +48,7 @@ def option(name: str, value: str, kind: str) -> str:
 # ---- numbers ---------------------------------------------------------------------------------------------------------
 def _of_marks(name: str, decimal: Found, seen: numbers.Seen) -> str:
     """How commas and points in numbers were read."""
-    special, mark, other = seen.special, decimal.value, numbers.OTHER[decimal.value]
+    special, mark, other = seen.special, decimal.value, OTHER[decimal.value]
     open_to = decimal.known in ("assumed", "likely", "file", "against")
     example = decimal.example if open_to else next((word for word in special if "," in word or word.count(".") > 1), "")
     if not example:
@@ -149,7 +150,7 @@ def _of_many_numbers(seen: numbers.Seen, there: int, change: str) -> list[str]:
     """A remark on a column of which more than half the values are numbers, or of numbers with both decimal marks."""
     if not seen.odd:
         return []
-    other = numbers.parsed(pl.Series(seen.odd), numbers.OTHER[seen.form.decimal])["value"]
+    other = parsed(pl.Series(seen.odd), OTHER[seen.form.decimal])["value"]
     if seen.mixed or (seen.rows and other.null_count() == 0):
         return [f"{BOTH_MARKS}, such as {seen.mixed or seen.odd[0]!r}: write all in one way"]
     if seen.rows <= MANY * there:
@@ -331,7 +332,7 @@ def of_unused_words(frame: pl.DataFrame, missing: Mapping[str, Sequence[str]]) -
         found = frame.select(texts).select(cell.filter(cell.is_in(list(words))).unique().implode())
         there = {word for cells in (found.row(0) if texts else ()) for word in cells}
         asked = pl.Series(list(words), dtype=pl.String)
-        other = numbers.parsed(asked, ".")["value"].is_null() & dates.read(asked, "%Y-%m-%d").is_null()
+        other = parsed(asked, ".")["value"].is_null() & dates.read(asked, "%Y-%m-%d").is_null()
         none = [words[word] for word in asked.filter(other) if word not in there]
         if none:
             verb = "does" if len(none) == 1 else "do"

@@ -19,6 +19,7 @@ from lamp.tables.conventions import Conventions
 from lamp.tables.evidence import ALL
 from lamp.tables.kinds import MOSTLY, listed, mostly
 from lamp.tables.missing import MISSING_WORDS, SHEET_ERRORS
+from lamp.tables.number_texts import OTHER, parsed
 from lamp.tables.numbers import NumberForm
 from lamp.tables.scales import refuse_open_scales
 from lamp.tables.split import enough
@@ -135,7 +136,7 @@ def missing_words(column: pl.Series, conventions: Conventions) -> tuple[str, ...
     if not (is_class or has_errors):
         return words
     others = ~cells.missing(words)
-    numeric = max((cells.read(numbers.parts_of, mark).numeric & others).sum() for mark in numbers.OTHER)
+    numeric = max((cells.read(numbers.parts_of, mark).numeric & others).sum() for mark in OTHER)
     if numeric > others.sum() / 2:
         return words
     return tuple(each for each in words if not (is_class and each == "none")) + SHEET_ERRORS * bool(has_errors)
@@ -207,7 +208,7 @@ def refuse_odd_words(column: pl.Series, rows: pl.Series) -> NoReturn:
 def _odd(column: pl.Series, rows: pl.Series) -> tuple[list[Any], str]:
     """The different values in some rows, none of which is a finite number, and what they are."""
     words = column.gather(rows).unique(maintain_order=True)
-    infinite = numbers.parsed(words.cast(pl.String), ".")["value"].is_infinite().fill_null(False)
+    infinite = parsed(words.cast(pl.String), ".")["value"].is_infinite().fill_null(False)
     what = "infinite values" if infinite.all() else "words and infinite values" if infinite.any() else "words"
     return words.to_list(), what
 

@@ -27,6 +27,7 @@ from lamp.tables.export.ensembles import bins_of, days_among, ensemble_of, taken
 from lamp.tables.kinds import listed
 from lamp.tables.model import TableModel
 from lamp.tables.month_names import MONTH_OF
+from lamp.tables.quick_dates import ISO
 
 OPENING = """Predicts {target} with an ensemble of {members} networks. Needs only numpy.
 
@@ -158,7 +159,7 @@ def learned(column: Column) -> dict[str, Any]:
     if isinstance(column, CategoryColumn):
         return {"gaps": gaps, "levels": column.levels, "others": bool(column.rare), "missing": column.missing}
     assert isinstance(column, DateColumn)
-    form = column.format or dates.ISO
+    form = column.format or ISO
     return {
         "gaps": gaps,
         "codes": days_among(column),
