@@ -54,25 +54,23 @@ def grammar(decimal: str) -> tuple[tuple[str, str, int], ...]:
 
 def parsed(text: pl.Series, decimal: str = ".") -> pl.DataFrame:
     """(m, 2): the `value` of each text in seconds, null if it is no duration of several parts, and its `unit`."""
-    at = text.str.contains(MAY_BE).fill_null(False).arg_true()
-    none = pl.DataFrame({"value": pl.repeat(None, len(text), dtype=pl.Float64, eager=True)}).with_columns(
-        unit=pl.lit(None, pl.String)
-    )
-    if not len(at):
-        return none
-    some, value, unit = text.gather(at), pl.lit(None, pl.Float64), pl.lit(None, pl.String)
-    for pattern, name, least in grammar(decimal):
-        groups = pl.col("text").str.extract_groups(pattern).struct
+    value = pl.repeat(None, len(text), dtype=pl.Float64, eager=True)
+    unit = pl.repeat(None, len(text), dtype=pl.String, eager=True)
+    likely = text.str.contains(MAY_BE).fill_null(False).arg_true()
+    some = text.gather(likely)
+    for pattern, name, least in grammar(decimal) if len(likely) else ():
+        at = some.str.contains(pattern).fill_null(False).arg_true()
+        groups = some.gather(at).str.extract_groups(pattern).struct.unnest()
         parts = [
-            groups.field(str(k + 2)).str.replace(decimal, ".", literal=True).cast(pl.Float64, strict=False) * seconds
+            pl.col(str(k + 2)).str.replace(decimal, ".", literal=True).cast(pl.Float64, strict=False) * seconds
             for k, (seconds, _) in enumerate(UNITS)
         ]
-        fits = pl.sum_horizontal(part.is_not_null().cast(pl.Int8) for part in parts) >= least
-        sign = pl.when(groups.field("1") == "-").then(-1.0).otherwise(1.0)
-        value = pl.when(fits).then(sign * pl.sum_horizontal(parts)).otherwise(value)
-        unit = pl.when(fits).then(pl.lit(name)).otherwise(unit)
-    found = pl.DataFrame({"text": some}).select(value=value, unit=unit)
-    return pl.DataFrame({name: none[name].scatter(at, found[name]) for name in ("value", "unit")})
+        sign = pl.when(pl.col("1") == "-").then(-1.0).otherwise(1.0)
+        count = pl.sum_horizontal(part.is_not_null().cast(pl.Int8) for part in parts)
+        read = groups.select(fits=count >= least, value=sign * pl.sum_horizontal(parts))
+        fits = likely.gather(at.filter(read["fits"]))
+        value, unit = value.scatter(fits, read["value"].filter(read["fits"])), unit.scatter(fits, name)
+    return pl.DataFrame({"value": value, "unit": unit})
 
 
 def are_durations(units: Iterable[str]) -> bool:

@@ -13,7 +13,7 @@ import polars as pl
 from lamp.errors import ArgumentError, DataError
 from lamp.printable import shortened
 from lamp.tables import date_column, dates, decimal_marks, durations, numbers, parsing, plain, remarks
-from lamp.tables.cells import Cells, read_together
+from lamp.tables.cells import Cells, cells_of, read_together
 from lamp.tables.column import refuse_infinite
 from lamp.tables.columns import MOST_LEVELS, frequent
 from lamp.tables.conventions import Conventions
@@ -124,12 +124,15 @@ def decide(
 def typed(frame: pl.DataFrame, decisions: Sequence[Decision], conventions: Conventions) -> pl.DataFrame:
     """The table with text parsed into numbers and dates where its columns hold those."""
     read, there = [], dict(zip(frame.columns, frame.get_columns(), strict=True))
+    digits = cells_of(there[each.name] for each in decisions if each.known.get("format") == dates.COMPACT)
+    dates.read_all((cells for cells in digits.values() if parsing.is_text(cells.dtype)), lambda _: [dates.COMPACT])
     for each in decisions:
         if each.kind == "number" and conventions.plain is not None and conventions.plain_in(each.name) is not None:
             read.append(conventions.plain.numbers[each.name])
             continue
-        cells, missing = conventions.cells_of(there[each.name]), each.known.get("missing_words", MISSING_WORDS)
+        cells = digits.get(each.name) or conventions.cells_of(there[each.name])
         if parsing.is_text(cells.dtype):
+            missing = each.known.get("missing_words", MISSING_WORDS)
             if each.kind == "number":
                 read.append(parsing.numbers(cells, form_of(each), missing))
             elif each.kind == "date" and each.known["format"] != dates.TIME_ALONE:

@@ -176,9 +176,9 @@ def times(column: pl.Series | Cells, form: str | None, missing: Sequence[str] = 
     elif series.dtype == pl.Time:
         read = (series.cast(pl.Int64) // 1000).cast(pl.Datetime("us"))
     elif series.dtype.is_integer() and form == dates.COMPACT:
-        read = as_series(days_in_digits(series.cast(pl.Int64).fill_null(0).to_numpy()), cells.name)
-        codes = numbers_among(tuple(missing))
-        read = read.set(series.is_in(codes).fill_null(False), None) if codes else read
+        digits = series.cast(pl.Int64).fill_null(0).to_numpy()
+        known = ~np.isin(digits, numbers_among(tuple(missing)))
+        read = as_series(np.where(known, days_in_digits(digits), dates.NEVER), cells.name)
     elif is_text(series.dtype):
         form = form or time_format(cells)
         if form is None:
