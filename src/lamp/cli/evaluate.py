@@ -10,7 +10,7 @@ import click
 
 from lamp.cli import terminal
 from lamp.cli.options import SEED
-from lamp.cli.table_options import TABLE, TableCommand, forms, printing, reading, unknown
+from lamp.cli.table_options import TABLE, TableCommand, collect_rarely, forms, printing, reading, unknown
 
 if TYPE_CHECKING:
     from lamp.tables.column import Unknown
@@ -48,6 +48,7 @@ def evaluate(
     from lamp.tables.evaluate import evaluate as measure
     from lamp.tables.folder import load_model, load_reading
 
+    collect_rarely()
     model = load_model(folder)
     asked = model.asked(decimal, dates)
     notes: list[str] = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lamp.cli import terminal
-from lamp.cli.table_options import TABLE, TableCommand, forms, reading, unknown
+from lamp.cli.table_options import TABLE, TableCommand, collect_rarely, forms, reading, unknown
 from lamp.printable import as_utf8
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def predict(
     from lamp.tables.predict import for_csv, for_types
     from lamp.tables.predict import predict as work
 
+    collect_rarely()
     model = load_model(folder)
     asked = model.asked(decimal, dates)
     notes: list[str] = []

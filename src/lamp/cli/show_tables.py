@@ -20,8 +20,8 @@ from lamp.tables.column import Column
 from lamp.tables.columns import LeftOut
 from lamp.tables.descriptions import by_fifths, of_column, of_estimates, of_target
 from lamp.tables.evaluate import Measured
+from lamp.tables.few_lines import by_reason
 from lamp.tables.folder import REPORT
-from lamp.tables.kinds import by_reason
 from lamp.tables.metrics import FIFTHS, Estimate
 from lamp.tables.model import TableModel
 from lamp.tables.planning import TrainingPlan

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from lamp.cli.table_options import (
     MOST_SECONDS,
     TABLE,
     TableCommand,
+    collect_rarely,
     default_folder,
     held_out,
     kinds,
@@ -121,7 +121,7 @@ def train(
     from lamp.tables.holdout import HoldOut
     from lamp.tables.planning import Request, plan_training
 
-    gc.freeze()  # what is imported stays, so that the garbage collector need not look at it again and again
+    collect_rarely()
     request = Request(
         table,
         target,

@@ -107,7 +107,7 @@ def _to_be_read(cells: Cells, column: NumberColumn | DateColumn) -> Array:
     """(m,) booleans: which texts hold a value; training's words among the values do not."""
     there = ~cells.missing(column.missing_words)
     if column.words and there.any():
-        there &= ~cells.different_words(column.missing_words).is_in(column.words).fill_null(False).to_numpy()
+        there &= ~cells.among(column.words, column.missing_words)
     return there
 
 

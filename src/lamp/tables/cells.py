@@ -143,6 +143,11 @@ class Cells:
             return words
         return [None if gap else word for word, gap in zip(words, gaps.tolist(), strict=True)]
 
+    def among(self, known: Sequence[str], missing: Sequence[str] = MISSING_WORDS) -> Array:
+        """(m,) booleans: which texts are words that are known."""
+        words, found = self.listed_words(missing), set(known)
+        return self.once(("among", *known), lambda: np.array([word in found for word in words], bool))
+
     def words(self, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
         """(n,) the cells as words; null for missing ones."""
         at = pl.Series(self.places).set(pl.Series(self.places < 0), None)

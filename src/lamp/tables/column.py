@@ -140,7 +140,7 @@ def unread(column: Column, cells: Cells, gaps: Numbers) -> Numbers:
         return np.zeros(len(cells), bool)
     odd, known = ~cells.missing(column.missing_words), getattr(column, "words", [])
     if known and odd.any():
-        odd &= ~cells.different_words(column.missing_words).is_in(known).fill_null(False).to_numpy()
+        odd &= ~cells.among(known, column.missing_words)
     return gaps & cells.rows(odd, False)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -138,14 +138,6 @@ def typed(frame: pl.DataFrame, decisions: Sequence[Decision], conventions: Conve
             elif each.kind == "date" and each.known["format"] != dates.TIME_ALONE:
                 read.append(parsing.times(cells, each.known["format"], missing))
     return frame.with_columns(read)
-
-
-def by_reason(decisions: Iterable[Decision]) -> list[str]:
-    """One line per reason; columns with the same reason share a line."""
-    names: dict[str, list[str]] = {}
-    for each in decisions:
-        names.setdefault(each.why, []).append(each.name)
-    return [f"{listed(several, 3)}: {why}" for why, several in names.items()]
 
 
 def form_of(decision: Decision) -> numbers.NumberForm:
@@ -298,7 +290,7 @@ def _decide_text(cells: Cells, conventions: Conventions) -> Decision:
         read, why = parsing.numbers(cells, seen.form, missing), remarks.of_numbers(name, decimal, seen)
         return _decide_numbers(cells, read, Decision(name, "number", why, known, bool(why)), missing)
     words = cells.counted(missing).words
-    if len(words) == 1:
+    if len(words) == 1 and not (missing == MISSING_WORDS and words[0].lower() in SHEET_ERRORS):
         return _single(name, words[0], there < len(cells))
     if len(words) <= MOST_ANSWERS and None not in parsing.meant(words.to_list()):
         return Decision(name, "boolean")
@@ -399,5 +391,5 @@ def no_column(name: str, names: Sequence[str]) -> ArgumentError:
 def listed(names: Sequence[str], most: int = 12) -> str:
     """The first `most` names as text for a message, each shortened and printable."""
     return ", ".join(shortened(names[:most], LONGEST_NAME)) + (
-        f", ... ({len(names)} in all)" if len(names) > most else ""
+        f", ... ({len(names):,} in all)" if len(names) > most else ""
     )

@@ -167,6 +167,14 @@ class Seen:
         value = float(self.cells.read(parts_of, decimal).value[int((self.cells.text == word).arg_max() or 0)])
         return None if isnan(value) else value
 
+    def odd_are_numbers(self, decimal: str) -> bool:
+        """Whether all odd words are numbers with this decimal mark."""
+        known = dict(zip(self.cells.text.to_list(), self.cells.read(parts_of, decimal).numeric.tolist(), strict=True))
+        others = [word for word in self.odd if word not in known]  # 3 where 3.0 stands
+        if not all(known.get(word, True) for word in self.odd):
+            return False
+        return not others or not parsed(pl.Series(others), decimal)["value"].has_nulls()
+
     @property
     def open_scales(self) -> list[str]:
         """Units of the numbers read that may be scales, if the numbers would have several; see `scales`."""

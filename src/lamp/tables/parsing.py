@@ -176,7 +176,7 @@ def times(column: pl.Series | Cells, form: str | None, missing: Sequence[str] = 
     elif series.dtype == pl.Time:
         read = (series.cast(pl.Int64) // 1000).cast(pl.Datetime("us"))
     elif series.dtype.is_integer() and form == dates.COMPACT:
-        digits = series.cast(pl.Int64).fill_null(0).to_numpy()
+        digits = np.nan_to_num(series.cast(pl.Int64).to_numpy()).astype(np.int64)  # 0 for null
         known = ~np.isin(digits, numbers_among(tuple(missing)))
         read = as_series(np.where(known, days_in_digits(digits), dates.NEVER), cells.name)
     elif is_text(series.dtype):

@@ -16,6 +16,7 @@ from lamp.errors import DataError
 from lamp.tables import holdout, kinds, parsing, remarks, target_column, targets
 from lamp.tables.conventions import Conventions
 from lamp.tables.effort import Effort, effort_for, remark_on_columns, training_seconds
+from lamp.tables.few_lines import by_reason
 from lamp.tables.holdout import HoldOut
 from lamp.tables.kinds import Decision
 from lamp.tables.preprocessing import Preprocessing
@@ -195,7 +196,7 @@ def plan_training(request: Request, notes: list[str] | None = None) -> TrainingP
     made = holdout.parts(frame, labels, held_out, decisions, written, seed=request.seed, notes=notes)
     parts = made.split
     frame = kinds.typed(frame, decisions, written)
-    notes += kinds.by_reason(each for each in decisions if each.reported and each.kind != "left out")
+    notes += by_reason(each for each in decisions if each.reported and each.kind != "left out")
     if target.is_classes:
         notes += _on_classes(truth, target, parts, held_out)
     else:

@@ -20,6 +20,7 @@ from lamp.tables.cells import AT_A_TIME, Cells, cells_of
 from lamp.tables.column import Column, Numbers, Unknown, check_type
 from lamp.tables.columns import KINDS, LeftOut, NumberColumn
 from lamp.tables.conventions import Conventions
+from lamp.tables.few_lines import in_few_lines
 from lamp.tables.kinds import Decision, listed
 from lamp.tables.missing import MISSING_WORDS
 from lamp.tables.plain import plain_numbers
@@ -138,7 +139,8 @@ class Preprocessing:
                 numbers = _numbers(columns, [cells[name] for name in names], [said[name] for name in names], unknown)
                 table[:, [k for name in names for k in places[name]]] = numbers.T
         finally:
-            notes.extend(note for several in said.values() for note in several)  # in the table's order
+            pairs = ((name, note.removeprefix(f"{name}: ")) for name, several in said.items() for note in several)
+            notes.extend(in_few_lines(pairs))
         return torch.from_numpy(table)
 
     def _check_columns(self, frame: pl.DataFrame, notes: list[str]) -> None:

@@ -150,8 +150,7 @@ def _of_many_numbers(seen: numbers.Seen, there: int, change: str) -> list[str]:
     """A remark on a column of which more than half the values are numbers, or of numbers with both decimal marks."""
     if not seen.odd:
         return []
-    other = parsed(pl.Series(seen.odd), OTHER[seen.form.decimal])["value"]
-    if seen.mixed or (seen.rows and other.null_count() == 0):
+    if seen.mixed or (seen.rows and seen.odd_are_numbers(OTHER[seen.form.decimal])):
         return [f"{BOTH_MARKS}, such as {seen.mixed or seen.odd[0]!r}: write all in one way"]
     if seen.rows <= MANY * there:
         return []
@@ -160,7 +159,9 @@ def _of_many_numbers(seen: numbers.Seen, there: int, change: str) -> list[str]:
 
 def of_missing_codes(name: str, read: pl.Series, low: float, high: float) -> str:
     """A remark on a number such as -999 or 9999 that is far from the others and may mean missing."""
-    return _of_far_values(name, read, {value: f"{value:.15g}" for value in (low, high) if _is_code(value)})
+    ends = {value: f"{value:.15g}" for value in (low, high) if _is_code(value)}
+    values = read.to_numpy() if ends else np.empty(0)
+    return _of_far_values(name, values[~np.isnan(values)], len(read), ends)
 
 
 def of_no_data(read: pl.Series) -> tuple[list[str], str]:
@@ -182,23 +183,26 @@ def of_missing_days(name: str, read: pl.Series) -> str:
     """A remark on a day such as 9999-12-31 or 1900-01-01 that is far from the others and may mean missing."""
     ends = [day for day in (read.min(), read.max()) if isinstance(day, datetime)]
     least = timedelta(days=366 * YEARS) // timedelta(microseconds=1)
-    return _of_far_values(name, read.cast(pl.Int64), {_microseconds(day): moment(day) for day in ends}, least)
+    at = read.to_numpy()
+    values = at[~np.isnat(at)].astype(np.int64)
+    return _of_far_values(name, values, len(read), {_microseconds(day): moment(day) for day in ends}, least)
 
 
-def _of_far_values(name: str, read: pl.Series, ends: Mapping[float, str], far: float = 0.0) -> str:
+def _of_far_values(name: str, values: Array, rows: int, ends: Mapping[float, str], far: float = 0.0) -> str:
     """A remark on each of `ends` (the least and greatest value, with texts) that is frequent and far from the rest.
 
-    far  the least distance that is far
+    values  those of a column that are not missing, in so many rows
+    far     the least distance that is far
     """
-    found, values = [], (read.drop_nulls() if ends and read.null_count() else read).to_numpy()
+    found = []
     for value, text in ends.items():
         others = values[values != value]
-        rows = len(values) - len(others)
-        if len(others) and rows >= max(CODE_ROWS, CODE_SHARE * len(read)):
+        holding = len(values) - len(others)
+        if len(others) and holding >= max(CODE_ROWS, CODE_SHARE * rows):
             least, most = float(others.min()), float(others.max())
             if min(abs(value - least), abs(value - most)) > max(far, FAR * (most - least)):
                 change = option(name, text, "missing")
-                found.append(f"{text} in {rows:,} rows is far from all others; if it means missing: {change}")
+                found.append(f"{text} in {holding:,} rows is far from all others; if it means missing: {change}")
     return "; ".join(found)
 
 
