@@ -1,5 +1,7 @@
 """Embedding: options, bad indices, populations and trainings on token indices."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -80,7 +82,7 @@ def test_sparse_tables_are_trained_as_in_torch(kind, options, bag):
     """Rows that are looked up in some steps, twice in one, or never; the padding row too."""
     torch.manual_seed(1)
     twin = (torch.nn.EmbeddingBag if bag else torch.nn.Embedding)(11, 3, padding_idx=2, sparse=True).double()
-    module = lamp.from_torch(twin)
+    module: Any = lamp.from_torch(twin)
     assert module.sparse
     assert "sparse=True" in repr(module)
     assert lamp.to_torch(module).sparse

@@ -63,6 +63,7 @@ ROOMS = [
         "values",
         "module",
         "attributes",
+        "hidden",
         "state",
         "graph",
         "graph_builder",

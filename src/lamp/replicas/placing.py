@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lamp.errors import ArgumentError
+from lamp.hidden import SHARED, warn_of_unfound
 from lamp.module import Module
 from lamp.parameter import move
 
@@ -28,6 +29,7 @@ def listed_networks(networks: Any, what: str) -> list[Module]:
         raise ArgumentError(
             f"{what} needs a list of networks", expected="at least one (K >= 1)", got="none", fix="[network, other]"
         )
+    warn_of_unfound(listed[0], SHARED)
     return listed
 
 

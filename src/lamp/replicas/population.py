@@ -27,7 +27,7 @@ from lamp.replicas.selecting import network_of, of_fixed_size, replicate, rows_a
 from lamp.replicas.shared_attributes import check_copyable, check_same_modules, copy_attributes, is_copyable
 from lamp.replicas.sizes import Sizes, architecture, check_forms, widest
 from lamp.replicas.unmarked_gradients import check_unmarked_gradients
-from lamp.replicas.user_modules import check_in_population, check_starts_differ, modules_to_check
+from lamp.replicas.user_modules import check_in_population, check_starts, modules_to_check
 from lamp.signatures import called
 from lamp.state import ModelState, copied_extras, state_members
 from lamp.state_dict import IncompatibleKeys
@@ -357,8 +357,7 @@ def population(model: Module, seeds: Iterable[int] = range(10)) -> Population:
             got=f"{len(set(listed))} different seeds for {len(listed)} replicas",
             fix="seeds=range(K), or population.select([0, 0, 1, 1]) if you want copies",
         )
-    if len(listed) > 1:
-        check_starts_differ(model)
+    check_starts(model, len(listed))
     made = Population(model, len(listed), listed)
     made._initialise(listed)
     return made

@@ -17,6 +17,7 @@ from torch import Tensor
 from lamp.axes import marked, replicas_of
 from lamp.errors import ArgumentError, LampError
 from lamp.generators import RAISED, generators_kept
+from lamp.hidden import SHARED, warn_of_unfound
 from lamp.losses import Loss
 from lamp.losses.by_replica import MIXES
 from lamp.module import Module
@@ -58,12 +59,12 @@ def _is_users(module: Module) -> bool:
     return _has_own_method(module) or any(not is_lamps(getattr(type(module), name)) for name in PASS_METHODS)
 
 
-def check_starts_differ(network: Module) -> None:
-    """Raise ArgumentError for a module with parameters that look random, and without a `reset_parameters`.
-
-    They would be equal in all replicas, whatever the seeds.
+def check_starts(network: Module, replicas: int) -> None:
+    """Raise ArgumentError for a module with parameters that look random, and without a `reset_parameters`: they would
+    be equal in all replicas, whatever the seeds. Warn of modules that the network does not find.
     """
-    for path, module in network.named_modules():
+    warn_of_unfound(network, SHARED)
+    for path, module in network.named_modules() if replicas > 1 else ():
         if type(module).reset_parameters is not Module.reset_parameters or "reset_parameters" in vars(module):
             continue
         for name, parameter in module._members(Parameter):

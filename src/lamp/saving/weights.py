@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from lamp.errors import ArgumentError, CheckpointError, StateDictError
+from lamp.hidden import warn_of_unfound
 from lamp.module import Module
 from lamp.saving.folders import MANIFEST, SealedFolder
 from lamp.saving.paths import reading, saving
@@ -23,7 +24,8 @@ def save(model: Module, path: str | os.PathLike[str]) -> None:
     The file is written atomically: an earlier one stays until the new one is complete. torch can read it too:
     `torch_model.load_state_dict(safetensors.torch.load_file(path))`. For a population, each tensor is (K, ...).
 
-    Raises CheckpointError if the file cannot be written, and ArgumentError for a model that is not a module.
+    Warns of modules that the network does not find, such as those in a set, and raises CheckpointError if the file
+    cannot be written, and ArgumentError for a model that is not a module.
     """
     _check_arguments("save", model, path)
     path = as_path(path)
@@ -31,6 +33,7 @@ def save(model: Module, path: str | os.PathLike[str]) -> None:
         is_folder = path.is_dir()
     if is_folder:
         raise CheckpointError(f"{path} is a folder", expected="a file", got="a folder", fix=f"save to {path / WEIGHTS}")
+    warn_of_unfound(model, "not saved")
     save_tensors(path, model.state_dict(), {"format": "pt", "lamp.model": repr(model)})
 
 
