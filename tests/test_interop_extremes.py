@@ -38,7 +38,9 @@ def test_each_number(export, run, case, dtype, tmp_path):
 
 
 @exports
-@pytest.mark.parametrize(("kind", "args", "options", "shape"), POOLS, ids=[f"{row[0].__name__}{row[1]}" for row in POOLS])
+@pytest.mark.parametrize(
+    ("kind", "args", "options", "shape"), POOLS, ids=[f"{row[0].__name__}{row[1]}" for row in POOLS]
+)
 def test_the_largest_of_a_window(export, run, kind, args, options, shape, tmp_path):
     """The odd number stands at each place of the window in turn."""
     pool = kind(*args, **options)

@@ -60,6 +60,12 @@ def without_numbers(what: str) -> DeviceError:
     )
 
 
+def check_default_device() -> None:
+    """Raise DeviceError if new tensors have no values, since torch's default device is "meta"."""
+    if torch.get_default_device().type == "meta":
+        raise without_numbers("torch's default device, where new tensors are made,")
+
+
 def floating(dtype: Any) -> torch.dtype | None:
     """The dtype; None for None. Raises DTypeError unless it is a real floating-point dtype."""
     if dtype is None or (isinstance(dtype, torch.dtype) and dtype.is_floating_point):

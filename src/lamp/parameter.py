@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError, BackwardError, DTypeError, ShapeError
 from lamp.signatures import called
-from lamp.tensor_like import TensorLike, tensors_of
+from lamp.tensor_like import TensorHolder, TensorLike, lasting, tensors_of
 from lamp.values import natural
 
 
@@ -54,11 +54,11 @@ class FlatBuffer:
 
     def __init__(self, parameters: Sequence[Parameter], dtype: torch.dtype, device: torch.device) -> None:
         sizes = [parameter.elements for parameter in parameters]
-        data = torch.empty(*parameters[0].rows, sum(sizes), dtype=dtype, device=device)
+        data = lasting(torch.empty(*parameters[0].rows, sum(sizes), dtype=dtype, device=device))
         before = {id(parameter._buffer): parameter._buffer for parameter in parameters}.values()
         self.padded = any(buffer.padded for buffer in before)
         with_gradients = any(buffer._grad is not None for buffer in before)
-        grad = torch.zeros_like(data) if with_gradients else None
+        grad = lasting(torch.zeros_like(data)) if with_gradients else None
         start = 0
         for parameter, size in zip(parameters, sizes, strict=True):
             view = data[..., start : start + size].view(parameter.shape)
@@ -100,7 +100,7 @@ class FlatBuffer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self.made = self.data._version
+        self._store(lasting(self.data), None if self._grad is None else lasting(self._grad))
 
     @property
     def grad(self) -> Tensor:
@@ -111,7 +111,7 @@ class FlatBuffer:
 
     def _allocated(self) -> Tensor:
         if self._grad is None:
-            self._grad = torch.zeros_like(self.data)
+            self._grad = lasting(torch.zeros_like(self.data))
         return self._grad
 
     @property
@@ -178,7 +178,7 @@ class Parameter(TensorLike):
                 fix="data.expand(replicas, *data.shape)",
             )
         self.replicas, self.frozen = replicas, not is_trained(requires_grad)
-        data = data.detach().contiguous()
+        data = lasting(data.detach().contiguous())
         self._become_view(data, FlatBuffer.of_one(data, () if replicas is None else (replicas,)), 0)
 
     def _become_view(self, data: Tensor, buffer: FlatBuffer, start: int) -> None:
@@ -289,14 +289,14 @@ class Parameter(TensorLike):
         return f"Parameter containing:\n{self._data}" + (", requires_grad=False" if self.frozen else "")
 
 
-class Buffer(TensorLike):
+class Buffer(TensorHolder):
     """A tensor that belongs to a module's state but is not trained, such as a running mean.
 
     `Module.to` moves it, `state_dict` contains it, and it is copied, selected and restored with the parameters (see
     lamp.state). In a population it is (K, ...), with one row per replica.
     """
 
-    __slots__ = ("data",)
+    __slots__ = ()
 
     @called()
     def __init__(self, data: Tensor) -> None:

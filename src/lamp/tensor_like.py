@@ -21,6 +21,14 @@ def tensors_of(tree: Any) -> Any:
     return {key: tensors_of(each) for key, each in tree.items()} if type(tree) is dict else tree
 
 
+def lasting(tensor: Tensor) -> Tensor:
+    """The tensor, or a copy of one that torch.inference_mode made, since that could not be changed outside of it."""
+    if not tensor.is_inference():
+        return tensor
+    with torch.inference_mode(False):
+        return tensor.clone()
+
+
 def _of_data(name: str) -> Callable[..., Any]:
     """A method that calls the tensor's method of this name."""
 
@@ -138,3 +146,12 @@ for _name in dir(torch.Tensor):
         setattr(TensorLike, _name, property(operator.attrgetter(f"data.{_name}")))
 for _name, _fix in ELSEWHERE.items():
     setattr(TensorLike, _name, _explained(_name, _fix))
+
+
+class TensorHolder(TensorLike):
+    """An object whose `data` is a tensor that lasts: one that torch.inference_mode made is copied (see `lasting`)."""
+
+    __slots__ = ("data",)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, lasting(value) if isinstance(value, Tensor) else value)

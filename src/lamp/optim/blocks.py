@@ -14,6 +14,7 @@ from lamp.errors import ArgumentError
 from lamp.formulas import Number
 from lamp.optim.step_counts import StepCounts
 from lamp.parameter import FlatBuffer, Parameter, Span, spans, trained
+from lamp.tensor_like import lasting
 
 # Elements that a thread updates at a time: few enough that values, gradients and state stay in its cache.
 BLOCK = 65536
@@ -103,7 +104,7 @@ class ParameterBlocks:
         width = max(width, 1)
         blocks = [Block(data, missed) for data in torch.split(span.data, width, -1)]
         for name, begin in begins.items():
-            whole = torch.zeros_like(span.data).add_(begin)
+            whole = lasting(torch.zeros_like(span.data).add_(begin))
             sizes = [parameter.elements for parameter in span.parameters]
             for parameter, part in zip(span.parameters, torch.split(whole, sizes, -1), strict=True):
                 known = states.get(parameter, {}).get(name)
@@ -195,7 +196,7 @@ class WholeParameters(ParameterBlocks):
                 shape = self._shape_of(name, tuple(parameter.shape[len(parameter.rows) :]))
                 known = states.get(parameter, {}).get(name)
                 if shape is not None and known is None:
-                    zeros = data.new_zeros((*parameter.rows, *shape))
+                    zeros = lasting(data.new_zeros((*parameter.rows, *shape)))
                     block.state[name] = zeros.add_(column(begin, zeros))
                 elif shape is not None and known is not None:
                     block.state[name] = known.to(data).clone()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lamp.data import DataLoader, is_batched
 from lamp.data.forms import columns_of
+from lamp.devices import check_default_device
 from lamp.errors import ArgumentError, DataError
 from lamp.losses import Loss
 from lamp.module import Module
@@ -132,6 +133,7 @@ def check_model(model: Any, what: str) -> None:
             got=kind_of(model),
             fix=_way_to_a_module(model, what),
         )
+    check_default_device()
 
 
 def _way_to_a_module(model: Any, what: str) -> str:

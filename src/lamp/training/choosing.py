@@ -11,6 +11,7 @@ from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.plan import plan_of
 from lamp.data import length_of
 from lamp.errors import ArgumentError, LampError
+from lamp.passes import evaluating
 from lamp.training.batch import first_batch
 from lamp.training.cost_model import Costs, costs
 from lamp.training.eager import EagerEngine
@@ -61,6 +62,10 @@ def refused(reason: NotCompiled, spec: FitSpec) -> LampError:
     try:
         *inputs, target = spec.reader.read(first_batch(batches, reason.row), batches)
         run_eagerly(spec.model, spec.criterion, inputs, target)
+        if spec.validation is not None:
+            *inputs, target = spec.reader.read(first_batch(spec.validation, reason.row), spec.validation)
+            with evaluating():
+                spec.criterion(spec.model(*inputs), target)
     except LampError as error:
         return error
     return ArgumentError(

@@ -84,7 +84,8 @@ def takes_inputs(model: Module, count: int) -> bool:
 
 def _as_input(inputs: Any, model: Module) -> Tensor:
     if isinstance(inputs, Tensor):
-        return inputs if inputs.dim() else as_column(inputs)  # raises the error for a single number
+        dense = inputs.layout is torch.strided and not inputs.is_nested and inputs.dim()
+        return inputs if dense else as_column(inputs)  # raises the error for a single number
     if isinstance(inputs, list) and inputs and all(isinstance(each, Tensor) for each in inputs):
         inputs = torch.stack(inputs)
     elif isinstance(inputs, list) and inputs and all(isinstance(each, np.ndarray) for each in inputs):
