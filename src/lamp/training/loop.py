@@ -180,6 +180,7 @@ class Loop:
         for callback in training.callbacks:
             callback.on_epoch(training)
         active.check_whole(training)
+        self._watch.tell_of_untrained(training)
         self._take_over_changes(shown=self._shows_all)
         if active.replicas is not None:
             self._keep_active()

@@ -254,7 +254,8 @@ def warn_of_untrained(names: list[str], strangers: int, all_frozen: bool) -> Non
         named = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         warn_of(
             f"the optimizer does not have {named}: what is not in it stays as it is. Where that is meant, say so by "
-            "requires_grad_(False); else make the optimizer of model.parameters() after the last layer is added.",
+            "requires_grad_(False); else make the optimizer of model.parameters() after the last layer is added, or "
+            "call optimizer.add_param_group.",
             TrainingWarning,
         )
     if strangers:

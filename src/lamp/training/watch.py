@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from lamp.errors import ArgumentError
+from lamp.module import Module
 from lamp.optim import Schedule
 from lamp.overrides import is_lamps, methods, overridden
+from lamp.parameter import Parameter
 from lamp.training.callback import Callback, Training
 from lamp.training.metrics import runs_own_code
+from lamp.training.mismatches import warn_of_untrained
 
 ON_BATCH = Callback.on_batch  # which does nothing
 
@@ -42,11 +45,20 @@ class Watch:
         leaving = [type(each).__name__ for each in own if not (each.needs_model and _may_change(each))]
         self.promising = ", ".join(leaving) or "a metric or a schedule"
         self.numbers = self.strangers and not self.loads and self.scheduler is None
+        self._known = _parameters(training.model) if self.loads else {}
 
     @property
     def copies(self) -> bool:
         """Whether the engine must copy the data, because user code may run while epochs are trained on them."""
         return self.strangers and not self.loads
+
+    def tell_of_untrained(self, training: Training) -> None:
+        """Warn if a callback has given the model parameters that the optimizer does not have."""
+        if not self.loads or (now := _parameters(training.model)).keys() == self._known.keys():
+            return
+        new, self._known = [each for each in now if each not in self._known and not each.frozen], now
+        owned = {each for group in training.optimizer.param_groups for each in group["params"]}
+        warn_of_untrained([now[each] for each in new if each not in owned], 0, all_frozen=False)
 
     def explain_changed(self, what: str, by: str | None = None) -> ArgumentError:
         """The error for something that user code has changed although it is said to leave the model alone."""
@@ -67,6 +79,15 @@ class Watch:
             got="another change in the middle of an epoch, which compiled code would not follow",
             fix='engine="eager", which reads everything in each step; or a callback that changes it after an epoch',
         )
+
+
+def _parameters(model: Module) -> dict[Parameter, str]:
+    """The parameters of a model with their names, left where they lie in memory."""
+    found = {}
+    for path, module in model.named_modules():
+        for name, each in module._members(Parameter):
+            found[each] = f"{path}.{name}".lstrip(".")
+    return found
 
 
 def _calls_own_code(value: Any) -> bool:
