@@ -265,7 +265,7 @@ class _Measurement:
             for threads, training in by_threads.items():
                 self.computer.set_threads(threads)
                 self._warm_up(training)
-                quickest[threads] = min(quickest[threads], self._seconds(training, max(steps // 5, 1)))
+                quickest[threads] = min(quickest[threads], self._seconds(training, steps))
         return min(quickest, key=lambda threads: quickest[threads])
 
     def _time(self, entry: Entry, training: Training) -> None:

@@ -16,7 +16,9 @@ from benchmarks.outcome import Goal
 from benchmarks.single import Rule
 from benchmarks.stacks import LARGER, LENET, SIGNALS, TOLERANCE, Sizes, StackInJax, stack
 
-BATCH, BATCHES = 32, 2
+BATCH = 32
+BATCHES = 2  # of a population
+BATCHES_ALONE = 3
 RULE = Rule("Adam", lr=1e-3, eps=1e-3)
 CHECKED = 6  # steps that must give equal parameters
 # Among 256 networks a few ReLUs change sides by rounding in any case: after six steps in float32 four of the networks
@@ -34,7 +36,7 @@ def alone(title: str, sizes: Sizes, aims: Mapping[str, float], steps: int) -> Wo
 
     aims  the goals: peer -> how many times as fast lamp.fit should be
     """
-    task = partial(stack, sizes, BATCH, BATCHES, rule=RULE)
+    task = partial(stack, sizes, BATCH, BATCHES_ALONE, rule=RULE)
     return Work(
         title,
         (
@@ -86,8 +88,8 @@ def many(
 PEERS = who.FUSED, who.TORCH_COMPILE, who.JAX
 WORKS = (
     many(OF_LENET, LENET, 16, 16, (11.0, 20.0), 10),
-    alone(OF_LARGER, LARGER, {who.FUSED: 1.8}, 10),
-    alone(OF_SIGNALS, SIGNALS, dict.fromkeys(PEERS, 1.0), 50),
+    alone(OF_LARGER, LARGER, {who.FUSED: 1.8}, 72),
+    alone(OF_SIGNALS, SIGNALS, dict.fromkeys(PEERS, 1.0), 120),
     many(OF_SIGNALS, SIGNALS, 256, 2, (1.0, 1.0), 10, OF_MANY, checked=2, tolerance=1e-4),
 )
 ROW = Row(20, "populations of LeNet-5, larger images, and signals", WORKS)

@@ -37,4 +37,4 @@ def work(batch: int, steps: int) -> Work:
     )
 
 
-ROW = Row(5, "LeNet-5", (work(32, steps=100), work(64, steps=50)))
+ROW = Row(5, "LeNet-5", (work(32, steps=500), work(64, steps=300)))
