@@ -143,7 +143,11 @@ def _without(row: Row, names: tuple[str, ...]) -> Row:
     there = list(dict.fromkeys(each.name for work in row.works for each in work.contenders))
     if unknown := [name for name in names if name not in there]:
         raise click.UsageError(f"no such contender: {', '.join(unknown)}; there are {', '.join(there)}")
-    return replace(row, works=tuple(work.without(names) for work in row.works))
+    works = tuple(work.without(names) for work in row.works)
+    for work in works:
+        if work.reference is None:
+            raise click.UsageError(f"{work.title}: without {', '.join(names)} no peer is left to compare lamp with")
+    return replace(row, works=works)
 
 
 def _measured(module: str, repetitions: int, only: str, without: tuple[str, ...], console: Console) -> Report:
@@ -151,6 +155,8 @@ def _measured(module: str, repetitions: int, only: str, without: tuple[str, ...]
 
     row = _without(import_module(module).ROW, without)
     works = [work for work in row.works if only.lower() in work.title.lower()]
+    if not works:
+        raise click.UsageError(f"no title contains {only!r}; there are {'; '.join(work.title for work in row.works)}")
     with console.status("") as status:
         try:
             outcomes = [measure(work, repetitions, say=status.update) for work in works]

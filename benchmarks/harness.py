@@ -115,6 +115,11 @@ class Work:
     networks: int = 1
     module: str = ""
 
+    @property
+    def reference(self) -> Contender | None:
+        """The first peer that trains all networks; the parameters of the others are compared with its own."""
+        return next((each for each in self.contenders if not each.ours and each.sample is None), None)
+
     def without(self, names: Collection[str]) -> Work:
         """The same work without the contenders of these names, and goals that speak of them."""
         goals = tuple(goal for goal in self.goals if {goal.ours, goal.peer}.isdisjoint(names))
@@ -197,7 +202,8 @@ class _Measurement:
 
     # ---- the same work ---------------------------------------------------------------------------------------------
     def _reference_first(self) -> list[Contender]:
-        reference = next(each for each in self.work.contenders if not each.ours and each.sample is None)
+        reference = self.work.reference
+        assert reference is not None, f"{self.work.title} has no peer"
         return [reference, *(each for each in self.work.contenders if each is not reference)]
 
     def _prepare_and_check(self, contender: Contender) -> Prepared:

@@ -104,6 +104,20 @@ def test_the_program_draws_what_was_measured(tmp_path: Path, monkeypatch: pytest
         assert CliRunner().invoke(program.main, wrong).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (["row17", "--without", "JAX", "--without", "torch.compile"], "no peer is left to compare lamp with"),
+        (["row17", "--only", "convolutions"], "no title contains 'convolutions'; there are"),
+        (["row17", "--without", "tinygrad"], "no such contender: tinygrad; there are"),
+    ],
+)
+def test_a_selection_that_leaves_nothing_to_measure_is_refused(wrong: list[str], told: str) -> None:
+    done = CliRunner().invoke(program.main, wrong)
+    assert done.exit_code == 2
+    assert told in done.output
+
+
 # ---- rows of one network ---------------------------------------------------------------------------------------------
 ONE = {
     "row 1, SGD": (1, 0),
