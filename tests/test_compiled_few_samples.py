@@ -1,5 +1,6 @@
 """Single networks in batches of few samples, where lanes are units, train as with the eager engine."""
 
+import copy
 from itertools import pairwise
 
 import hypothesis
@@ -170,3 +171,38 @@ def test_in_float32():
         lamp.fit(model, lamp.CrossEntropyLoss(), optimizer, (x, y), epochs=3, batch_size=3, engine=engine, seed=2)
         trained.append(torch.cat([each.data.flatten() for each in model.parameters()]))
     torch.testing.assert_close(*trained, rtol=1e-4, atol=1e-5)
+
+
+PLACED = {
+    "flattened": lambda: [lamp.Linear(4, 5), lamp.Flatten(), lamp.Linear(15, 2)],
+    "flattened after a formula": lambda: [lamp.Linear(4, 5), lamp.Tanh(), lamp.Flatten(), lamp.Linear(15, 2)],
+    "two of places": lambda: [
+        lamp.Linear(4, 2),
+        lamp.GELU(),
+        lamp.Linear(2, 3),
+        lamp.Flatten(),
+        lamp.Linear(9, 2),
+    ],
+    "given to places": lambda: [lamp.Flatten(), lamp.Linear(12, 8), lamp.Unflatten(1, (4, 2)), lamp.Linear(2, 2)],
+    "places alone": lambda: [lamp.Linear(4, 3), lamp.Tanh(), lamp.Linear(3, 2)],
+}
+
+
+@pytest.mark.parametrize("replicas", [None, 3])
+@pytest.mark.parametrize("batch", range(1, MOST_OF_LONG + 1))
+@pytest.mark.parametrize("name", PLACED)
+def test_maps_of_each_place_of_a_sequence(name, batch, replicas):
+    """Such a map has more inputs per sample than its weight has columns."""
+    torch.manual_seed(0)
+    alone = lamp.Sequential(*PLACED[name]()).double()
+    x = torch.randn(2 * batch, 3, 4, dtype=torch.float64)
+    y = torch.randn_like(alone(x))
+    found = {}
+    for engine in ("eager", "compiled"):
+        model = copy.deepcopy(alone) if replicas is None else lamp.stack([alone] * replicas)
+        optimizer = lamp.SGD(model.parameters(), lr=0.1)
+        history = lamp.fit(model, lamp.MSELoss(), optimizer, (x, y), batch_size=batch, epochs=2, seed=0, engine=engine,
+                           progress=False)  # fmt: skip
+        found[engine] = [history["loss"], *model.state_dict().values()]
+    for one, other in zip(found["eager"], found["compiled"], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)

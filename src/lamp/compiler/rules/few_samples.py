@@ -193,11 +193,13 @@ class FewSamples(ChunkRule):
 
 
 def is_row_of_formulas(plan: Plan) -> bool:
-    """Whether a plan is a row of affine maps, each followed by nothing but formulas, as FewSamples needs."""
+    """Whether a plan is a row of affine maps of whole samples, each followed by nothing but formulas, as FewSamples
+    needs."""
     given = plan.stages[0]
     return not given.chain and all(
         stage.kind == "Affine"
         and stage.inputs == [before]
+        and stage.places == 1
         and all(isinstance(rule_of(element), Formula) for element in stage.chain)
         for before, stage in pairwise(plan.stages)
     )
