@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from lamp.replicas import population
-from lamp.tables import Preprocessing, cells, dates, kinds, numbers, plain, preprocessing
-from lamp.tables.effort import Shape
+from lamp.tables import Preprocessing, cells, dates, importance, kinds, numbers, plain, preprocessing
+from lamp.tables.effort import WIDE_EPOCHS, Shape, allotment, effort_for
 from lamp.tables.few_lines import by_reason
 from lamp.tables.groups import Group
 from lamp.tables.importance import importances
@@ -174,3 +174,17 @@ def test_remarks_on_many_columns_of_another_table_share_a_line():
         "x0, x1, x2, ... (300 in all): 4 missing values, although training had none: replaced by the median, 210.5 (in "
         "x0; the values of the others differ)"
     ]
+
+
+def test_the_work_of_a_group_is_that_of_one_member():
+    shape = Shape(3, 1)
+    group = Group(population(shape.build(7, 2), range(5)), shape)
+    assert group.work == shape.weights(7, 2) + 3 + 2  # and the biases
+    assert importance._CutGroup(group, 7).other_work == 5 * (3 * 2 + 3 + 2)
+
+
+def test_few_epochs_are_the_least_where_inputs_outnumber_rows():
+    effort = effort_for(300, 50_000, 2, 24, 2.0)
+    assert allotment(effort, [1.0], 0.5, 300).epochs == 60
+    assert allotment(effort, [1.0], 0.5, 300, wide=True).epochs == WIDE_EPOCHS
+    assert allotment(effort, [1e-4], 0.5, 300, wide=True) == allotment(effort, [1e-4], 0.5, 300)

@@ -34,6 +34,7 @@ EPOCHS = range(9, 61)  # in so many epochs
 ENSEMBLE_STEPS, ENSEMBLE_EPOCHS = 20_000, range(9, 151)  # the same for a network of the ensemble, at most,
 ENOUGH_STEPS, ENOUGH_EPOCHS = 8_000, range(9, 61)  # what is enough where more members or another pair cost as much,
 LEAST_STEPS, LEAST_EPOCHS = 2_000, range(4, 61)  # and at least; if the budget allows fewer, it trains on fewer rows
+WIDE_EPOCHS = 9  # at least where there are more inputs than rows: then few epochs fit the rows, and more change nothing
 LEAST_SWEPT = 2_000
 GROUPS = 3  # most pairs of an encoding and a shape in the ensemble
 FEWEST_MEMBERS = 4  # of a group in a large table; in others they suffice for folds
@@ -258,16 +259,23 @@ def fewest_members(rows: int) -> int:
 
 
 def allotment(
-    effort: Effort, costs: Sequence[float], left: float, rows: int, kernels: Sequence[float] | None = None
+    effort: Effort,
+    costs: Sequence[float],
+    left: float,
+    rows: int,
+    kernels: Sequence[float] | None = None,
+    wide: bool = False,
 ) -> Allotment:
     """The ensemble that `left` seconds of budget allow for a table with so many training rows.
 
     costs    seconds of an epoch of one network of each pair that is good enough, the best first
     kernels  seconds to compile the kernel of each of these pairs; by default none
+    wide     whether there are more inputs than rows
     """
     fewest = fewest_members(rows)
     enough = min(epochs_for(rows, effort.batch_size, ENOUGH_STEPS, ENOUGH_EPOCHS), effort.epochs)
     least = min(epochs_for(rows, effort.batch_size, LEAST_STEPS, LEAST_EPOCHS), enough)
+    least = min(least, WIDE_EPOCHS) if wide else least
     compiled = [0.0, *accumulate(kernels or [0.0] * len(costs))]  # of the first pairs
 
     def members_for(pairs: int) -> int:

@@ -63,7 +63,7 @@ class Group:
     @property
     def work(self) -> int:
         """The number of multiplications per row and member, which is the number of parameters."""
-        return sum(parameter.numel() for parameter in self.networks.network.parameters())
+        return sum(parameter.numel() for parameter in self.networks.network.parameters()) // len(self.networks)
 
     def sources(self, inputs: int) -> Tensor:
         """(encoded features,): the one of the preprocessed inputs that each encoded feature is computed from."""

@@ -111,7 +111,7 @@ class TableModel:
         if not len(x):
             outputs = (self.target.outputs,) if self.target.is_classes else ()
             return Prediction(torch.zeros(0, *outputs, dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
-        with threads_for(max(group.work for group in self.groups) * EVALUATION_BATCH):
+        with threads_for(max(group.work * len(group.networks) for group in self.groups) * EVALUATION_BATCH):
             parts = [self.of_scores(self.scores(part)) for part in x.split(AT_A_TIME)]
         return Prediction(torch.cat([each.mean for each in parts]), torch.cat([each.spread for each in parts]))
 

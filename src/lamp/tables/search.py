@@ -165,7 +165,8 @@ class _Search:
             for pair in best
         ]
         kernels = [compiling(pair.shape) for pair in best]
-        return allotment(self.effort, costs, seconds_left(self.effort, sizes, self.outputs), rows, kernels)
+        left = seconds_left(self.effort, sizes, self.outputs)
+        return allotment(self.effort, costs, left, rows, kernels, wide=features > rows)
 
     def _trained(self, pair: Pair, training: Data, validation: Data, allotted: Allotment, seed: int) -> _Trained:
         """A group of networks of this pair, initialised with seeds from `seed` on."""
