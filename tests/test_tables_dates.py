@@ -4,11 +4,12 @@ import datetime
 import re
 from datetime import timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 
 from lamp.errors import ArgumentError, DataError
-from lamp.tables import Preprocessing, dates, kinds, month_names, read_table
+from lamp.tables import Preprocessing, date_column, dates, kinds, month_names, read_table
 from lamp.tables.conventions import Conventions
 from lamp.tables.month_names import MONTHS
 
@@ -317,3 +318,13 @@ def test_every_form_begins_as_dates_do(form):
     text = re.sub("%.", lambda found: parts.get(found[0], "30"), form).lower() if form != dates.COMPACT else "20030205"
     assert dates.likely([text], (form,)) == [form]
     assert dates.likely([f"wed, {text}"], (form,)) == ([form] if form not in (dates.TIME_ALONE, dates.COMPACT) else [])
+
+
+@pytest.mark.parametrize(("shape", "days"), [((5, 400), 3000), ((3, 7), 3000), ((0, 3), 1), ((2, 50), 3_000_000)])
+def test_parts_of_few_days_are_the_bits_of_each_alone(shape, days):
+    draw = np.random.default_rng(0)
+    at = np.datetime64("1950-01-01", "us") + draw.integers(0, days, shape) * np.timedelta64(1, "D")
+    together = date_column._parts(at + draw.integers(0, 86_400_000_000, shape))
+    assert tuple(together) == date_column.PARTS
+    waves = date_column._waves(date_column._turns(at.astype("datetime64[D]")))
+    assert all(np.array_equal(together[name], wave) for name, wave in waves.items())

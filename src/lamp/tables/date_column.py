@@ -163,15 +163,29 @@ def _read_all(columns: Sequence[DateColumn], cells: Sequence[Cells]) -> Numbers:
 # ---- points in time --------------------------------------------------------------------------------------------------
 def _parts(at: Numbers) -> dict[str, Numbers]:
     """{part: (c, n) numbers}, in the order of PARTS, for points in time (c, n), datetime64[us]."""
-    day, month, year = (at.astype(f"datetime64[{unit}]") for unit in "DMY")
-    turns = {
+    day = at.astype("datetime64[D]")
+    number = day.astype(np.int64)
+    first, last = (number.min(), number.max()) if at.size else (0, 0)
+    parts = {"days": at.astype(np.int64) / 1e6 / DAY}
+    if last - first < at.size:  # most tables have fewer days than cells
+        of_days = _waves(_turns(np.arange(first, last + 1).astype("datetime64[D]")))
+        parts |= {name: wave[number - first] for name, wave in of_days.items()}
+    else:
+        parts |= _waves(_turns(day))
+    return parts | _waves({"day": (at - day).astype(np.int64) / 1e6 / DAY})
+
+
+def _turns(day: Numbers) -> dict[str, Numbers]:
+    """The share of the year, the month and the week that has passed by the end of each day, datetime64[D]."""
+    month, year = (day.astype(f"datetime64[{unit}]") for unit in "MY")
+    return {
         "year": ((day - year).astype(np.int64) + 1) / 365.25,
         "month": ((day - month).astype(np.int64) + 1) / 31.0,
         "week": ((day.astype(np.int64) + 3) % 7 + 1) / 7.0,  # 1970-01-01 was a Thursday
-        "day": (at - day).astype(np.int64) / 1e6 / DAY,
     }
-    parts = {"days": at.astype(np.int64) / 1e6 / DAY}
-    for name, turn in turns.items():
-        parts[f"sine of {name}"] = np.sin(2 * np.pi * turn)
-        parts[f"cosine of {name}"] = np.cos(2 * np.pi * turn)
-    return parts
+
+
+def _waves(turns: Mapping[str, Numbers]) -> dict[str, Numbers]:
+    """The sine and the cosine of each of these turns, of which 1 is a whole one."""
+    waves = (("sine", np.sin), ("cosine", np.cos))
+    return {f"{name} of {turn}": wave(2 * np.pi * x) for turn, x in turns.items() for name, wave in waves}
