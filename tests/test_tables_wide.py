@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lamp.replicas import population
-from lamp.tables import Preprocessing, cells, dates, importance, kinds, numbers, plain, preprocessing
+from lamp.tables import Preprocessing, cells, dates, importance, kinds, numbers, plain, preprocessing, train
 from lamp.tables.effort import WIDE_EPOCHS, Shape, allotment, effort_for
 from lamp.tables.few_lines import by_reason
 from lamp.tables.groups import Group
@@ -152,15 +152,15 @@ def test_columns_left_out_for_one_reason_share_a_line():
     assert by_reason(decisions) == ["x0, x1, x2, ... (50 in all): constant: same", "u: all values are missing"]
 
 
-def test_many_remarks_that_differ_in_their_examples_share_a_line():
+def test_many_remarks_that_differ_in_numbers_share_a_line():
     table = {f"x{k}": [f"${k},{n * n:03}" for n in range(30)] for k in range(1, 41)}
     table |= {f"r{k}": ["#REF!"] * (29 - k) + [""] * (k + 1) for k in range(20)} | {"u": ["1 kg", "2 kg", "3"] * 10}
     decisions = kinds.decide(pl.DataFrame(table), "")
     assert by_reason(decisions) == [
-        "x1, x2, x3, ... (40 in all): '$1,000' is read as 1000 but may mean 1 (--decimal x1=, reads 1); in $ (in x1; "
-        "the values of the others differ)",
-        "r0, r1, r2, ... (20 in all): 29 cells with a spreadsheet's error, '#REF!', count as missing (--missing "
-        "r0=none takes them for words); all values are missing (in r0; the values of the others differ)",
+        "x1, x2, x3, ... (40 in all; values of the first): '$1,000' is read as 1000 but may mean 1 (--decimal x1=, "
+        "reads 1); in $",
+        "r0, r1, r2, ... (20 in all; values of the first): 29 cells with a spreadsheet's error, '#REF!', count as "
+        "missing (--missing r0=none takes them for words); all values are missing",
         "u: in kg, 10 values without it",
     ]
     assert len(by_reason(decisions[:4])) == 4, "few are told one by one"
@@ -171,8 +171,8 @@ def test_remarks_on_many_columns_of_another_table_share_a_line():
     notes, known = [], Preprocessing().fit(frame)
     known.transform(frame.select(pl.when(pl.arange(0, 30) > 3).then(pl.all()).name.keep()), notes)
     assert notes == [
-        "x0, x1, x2, ... (300 in all): 4 missing values, although training had none: replaced by the median, 210.5 (in "
-        "x0; the values of the others differ)"
+        "x0, x1, x2, ... (300 in all; values of the first): 4 missing values, although training had none: replaced by "
+        "the median, 210.5"
     ]
 
 
@@ -188,3 +188,15 @@ def test_few_epochs_are_the_least_where_inputs_outnumber_rows():
     assert allotment(effort, [1.0], 0.5, 300).epochs == 60
     assert allotment(effort, [1.0], 0.5, 300, wide=True).epochs == WIDE_EPOCHS
     assert allotment(effort, [1e-4], 0.5, 300, wide=True) == allotment(effort, [1e-4], 0.5, 300)
+
+
+def test_that_few_columns_of_many_were_measured_stands_in_the_report(tmp_path):
+    draw = np.random.default_rng(0)
+    table = {f"x{k}": draw.normal(size=90).round(3) for k in range(200)} | {"y": draw.choice(["in", "out"], 90)}
+    pl.DataFrame(table).write_csv(tmp_path / "t.csv")
+    plan = plan_training(Request(tmp_path / "t.csv", "y", seconds=1.0, with_peers=False))
+    outcome = train.train(plan, progress=False)
+    train.write(outcome, tmp_path / "model", {})
+    said = f"importance is measured for the {len(outcome.importances)} columns with the largest weights, of 200"
+    assert said in (tmp_path / "model" / "config.json").read_text()
+    assert said in (tmp_path / "model" / "report.html").read_text()

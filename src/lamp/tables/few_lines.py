@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from lamp.tables.kinds import Decision, listed
 
 SHOWN = 3  # columns named in a line
-MANY = 5  # lines that differ in their examples only, from which they are one
-EXAMPLE = re.compile(r"'[^']*'|(?<=^constant: ).*|(?<= )\S+=|\d[\d.,e+-]*")  # a word, a column in an option, a number
+MANY = 5  # lines that differ in nothing but numbers, from which they are one
+EXAMPLE = re.compile(r"(?<=^constant: ).*|(?<= )\S+=|[+-]?\d[\d.,e+-]*")  # a word, a column in an option, a number
 
 
 def by_reason(decisions: Iterable[Decision]) -> list[str]:
@@ -21,7 +21,7 @@ def by_reason(decisions: Iterable[Decision]) -> list[str]:
 def in_few_lines(remarks: Iterable[tuple[str, str]]) -> list[str]:
     """One line per remark, given pairs of a column and a remark; columns with the same remark share a line.
 
-    Remarks that differ in nothing but their examples share a line too, with the first example, if there are many.
+    Remarks that differ in nothing but numbers share a line too, with the numbers of the first, if there are many.
     """
     names: dict[str, list[str]] = {}
     alike: dict[str, list[str]] = {}
@@ -36,5 +36,5 @@ def in_few_lines(remarks: Iterable[tuple[str, str]]) -> list[str]:
             lines.append(f"{listed(those, SHOWN)}: {remark}")
         elif kind not in told:
             told.add(kind)
-            lines.append(f"{listed(alike[kind], SHOWN)}: {remark} (in {those[0]}; the values of the others differ)")
+            lines.append(f"{listed(alike[kind], SHOWN).removesuffix(')')}; values of the first): {remark}")
     return lines

@@ -127,6 +127,7 @@ def train(plan: TrainingPlan, *, progress: bool = True, tell: Tell = lambda _: N
     important = importances(model, x[shuffled], plan.truth[shuffled], seconds=seconds, seed=request.seed, notes=notes)
     for note in notes:
         tell(note)
+    plan.notes.extend(notes)
     estimates = model.measured(prediction, truth, seed=request.seed)
     if target.is_classes:
         guessing = losses_of_shares(truth, plan.truth[known], len(target.classes))
