@@ -48,6 +48,7 @@ ROOMS = [
         "parameter",
         "formulas",
         "fused",
+        "matrix_products",
         "axes",
         "init",
         "state_dict",

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lamp.errors import DTypeError, ShapeError
+from lamp.matrix_products import accumulate, product
 from lamp.signatures import called
 
 FEW = 256  # rows that are summed one after the other, which costs two digits of the last place
@@ -22,10 +23,7 @@ FEW = 256  # rows that are summed one after the other, which costs two digits of
 def affine(x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
     """y = x M + b for x (K..., B..., m), M (K..., m, n), b (K..., n): y (K..., B..., n)."""
     if x.dim() == matrix.dim() == 2:  # the usual case
-        if bias is None:
-            return x.mm(matrix)
-        # On a CPU the fused operation first copies the bias into every row, and takes up to twice the time.
-        return x.mm(matrix).add_(bias) if x.is_cpu else bias.addmm(x, matrix)
+        return product(x, matrix, bias)
     lead = matrix.dim() - 2  # 1 in a population, else 0
     if x.dim() != lead + 2:  # several batch axes, or none
         flat = x.reshape(*x.shape[:lead], -1, x.shape[-1])
@@ -44,7 +42,7 @@ def add_affine(dweight: Tensor, dbias: Tensor | None, dy: Tensor, x: Tensor) -> 
             dbias.add_(dy.sum(1))
         return
     dy_t = dy.t()  # (out, B)
-    dweight.addmm_(dy_t, x)
+    accumulate(dweight, dy_t, x)
     if dbias is not None:
         if dy.shape[0] <= FEW:
             dbias.addmv_(dy_t, _ones(dy.shape[0], dy.dtype, dy.device))  # a product with ones is the fastest small sum

@@ -10,7 +10,7 @@ derives the backward passes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +18,8 @@ from torch import Tensor
 
 from lamp.axes import add_affine, affine
 from lamp.formulas import constant
+from lamp.matrix_products import product
+from lamp.nn.gate_products import add_products, add_state_by, adding, dbias_of, rows_of
 from lamp.nn.recurrent_formulas import ElmanUnit, GatedRecurrentUnit, LongShortTermUnit, UnitFormulas
 from lamp.nn.sequence_form import flat, in_steps
 from lamp.parameter import Parameter
@@ -109,43 +111,6 @@ def _keep_gradient(dbefore: Tensor, dafter: Tensor, size: int) -> None:
     dbefore[..., size:, :] += dafter[..., size:, :]
 
 
-def _adding(matrix: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """The operation x += a b on matrices, or on one per replica."""
-    return Tensor.addmm_ if matrix.dim() == 2 else Tensor.baddbmm_
-
-
-def _blocks(weight: Tensor, order: Sequence[int], axis: int = -2) -> list[Tensor]:
-    """The rows of each gate, in this order: views of a weight (G H, ...), or with axis=-1 of a bias (G H)."""
-    blocks = weight.chunk(len(order), axis)
-    return [blocks[k] for k in order]
-
-
-def _sums(dgates: Tensor, order: Sequence[int]) -> Tensor:
-    """The gradient of a bias (G H), from those of the gates (G, N, H) in this order."""
-    sums = dgates.sum(-2)  # (G, H)
-    return torch.cat([sums[order.index(k)] for k in range(len(order))], -1)
-
-
-def _add_products(dweight: Tensor, order: Sequence[int], dgates: Tensor, x: Tensor) -> None:
-    """Add dgate^T x to the rows of each gate. The gates (G, N, H) are in this order, and x is (N, in).
-
-    One product of G matrices shares the processor's cores better than G products, one after another.
-    """
-    population = x.dim() == 3
-    products = (gate.mT.bmm(x) for gate in dgates) if population else dgates.mT.bmm(x.expand(len(order), *x.shape))
-    for block, product in zip(_blocks(dweight, order), products, strict=True):
-        block.add_(product)
-
-
-def _of_state(h: Tensor, weights: Weights, order: Sequence[int]) -> tuple[Callable[..., Tensor], Tensor, list[int]]:
-    """How the state's part of the gates is computed: product(h.expand(shape), matrices, out=gates).
-
-    The shape is (G, B, H), and the matrices are (G, H, H); in a population K stands after G.
-    """
-    matrices = torch.stack([block.mT for block in _blocks(weights.hh.data, order)])
-    return (torch.bmm if h.dim() == 2 else torch.matmul), matrices, [len(order), *h.shape]
-
-
 class Equations:
     """The equations of one kind of cell; `formulas` are the same for one unit and one step.
 
@@ -183,16 +148,16 @@ class Equations:
     # ---- all steps at once -------------------------------------------------------------------------------------------
     def input_part(self, inputs: Tensor, weights: Weights, like: Tensor) -> Tensor:
         """The gates, (G, T, B, H), with the input's part and the biases in them. `like` has the axes (T, B, ...)."""
-        matrices = _blocks(weights.ih.data, self.of_input)
+        matrices = rows_of(weights.ih.data, self.of_input)
         gates = like.new_empty(self.held, *like.shape[:-1], matrices[0].shape[-2])
         for gate, matrix in zip(gates, matrices, strict=False):
             if like.dim() == 3:
-                torch.mm(inputs, matrix.mT, out=flat(gate))
+                flat(gate).copy_(product(inputs, matrix.mT))
             else:
                 gate.copy_(in_steps(inputs.bmm(matrix.mT), like))
         if weights.bias_ih is not None and weights.bias_hh is not None:
             bias = self.bias(weights.bias_ih.data, weights.bias_hh.data)
-            biases = torch.stack(_blocks(bias, self.of_input, -1))  # (G, H)
+            biases = torch.stack(rows_of(bias, self.of_input, -1))  # (G, H)
             gates[: len(matrices)].add_(biases.unsqueeze(1).unsqueeze(-2))
         return gates
 
@@ -204,19 +169,19 @@ class Equations:
         self, weights: Weights, of_input: Tensor, of_state: Tensor, inputs: Tensor, before: Tensor
     ) -> None:
         """Add to the gradients of weights and biases. The arguments are flat: d loss / d gates, inputs and states."""
-        _add_products(weights.ih.grad, self.of_input, of_input, inputs)
-        _add_products(weights.hh.grad, self.of_state, of_state, before)
+        add_products(weights.ih.grad, self.of_input, of_input, inputs)
+        add_products(weights.hh.grad, self.of_state, of_state, before)
         if weights.bias_ih is not None and weights.bias_hh is not None:
-            dbias = _sums(of_input, self.of_input)
+            dbias = dbias_of(of_input, self.of_input)
             weights.bias_ih.grad.add_(dbias)
-            weights.bias_hh.grad.add_(dbias if of_state is of_input else _sums(of_state, self.of_state))
+            weights.bias_hh.grad.add_(dbias if of_state is of_input else dbias_of(of_state, self.of_state))
 
     def dinputs(self, weights: Weights, dgates: Tensor) -> Tensor:
         """d loss / d inputs, flat."""
-        blocks = _blocks(weights.ih.data, self.of_input)
+        blocks = rows_of(weights.ih.data, self.of_input)
         dx = affine(dgates[0], blocks[0])
         for gate, block in zip(dgates[1:], blocks[1:], strict=True):
-            _adding(block)(dx, gate, block)
+            adding(gate, block)(dx, gate, block)
         return dx
 
 
@@ -230,7 +195,8 @@ class Elman(Equations):
         self.nonlinearity, self.formulas = nonlinearity, ElmanUnit(nonlinearity)
 
     def forward(self, steps: Steps, gates: Tensor, y: Tensor, states: list[Tensor], weights: Weights) -> Any:
-        (h,), matrix, add, tanh = states, weights.hh.transposed, _adding(weights.hh.data), self.nonlinearity == "tanh"
+        (h,), matrix, tanh = states, weights.hh.transposed, self.nonlinearity == "tanh"
+        add = adding(h, matrix)
         for size, a, after in steps.forth(gates[0], y):
             a = add(a, h, matrix)
             _ = torch.tanh(a, out=after) if tanh else torch.clamp(a, min=0.0, out=after)
@@ -242,7 +208,7 @@ class Elman(Equations):
     def backward(
         self, steps: Steps, kept: Any, y: Tensor, states: list[Tensor], dy: Tensor, dstates: list[Tensor], w: Weights
     ) -> tuple[Tensor, Tensor]:
-        matrix, add = w.hh.data, _adding(w.hh.data)
+        matrix, add = w.hh.data, adding(y[0], w.hh.data)
         da = (y > 0).to(y.dtype) if self.nonlinearity == "relu" else torch.addcmul(constant(1.0, y), y, y, value=-1.0)
         steps.blank(0.0, y, da)
         for size, dbefore, dafter, da_t in steps.back(dstates[0], dy, da):
@@ -267,7 +233,7 @@ class LongShortTerm(Equations):
     formulas = LongShortTermUnit()
 
     def forward(self, steps: Steps, gates: Tensor, y: Tensor, states: list[Tensor], weights: Weights) -> Any:
-        (h, c), (product, matrices, wide) = states, _of_state(states[0], weights, self.of_state)
+        (h, c), add_state = states, add_state_by(states[0], weights.hh.data, self.of_state)
         project = None if weights.hr is None else weights.hr.transposed
         mul, tanh = torch.mul, torch.tanh  # in short steps even looking up a name takes time
         of_step, m, every = torch.empty_like(gates[:, 0]), torch.empty_like(c), c.new_empty((len(y) + 1, *c.shape))
@@ -275,7 +241,7 @@ class LongShortTerm(Equations):
         before[-1 if steps.reverse else 0] = c
         oif, (o, i, f, u) = of_step[:3], of_step.unbind()
         for size, gates_t, new_c, new_h in steps.forth(gates.transpose(0, 1), cells, y):
-            product(h.expand(wide), matrices, out=of_step).add_(gates_t)
+            add_state(h, gates_t, of_step)
             oif.sigmoid_()
             u.tanh_()
             mul(f, c, out=new_c).addcmul_(i, u)
@@ -295,8 +261,8 @@ class LongShortTerm(Equations):
         self, steps: Steps, kept: Any, y: Tensor, states: list[Tensor], dy: Tensor, dstates: list[Tensor], w: Weights
     ) -> tuple[Tensor, Tensor]:
         gates, before, cells = kept
-        (dh, dc), add, project = dstates, _adding(w.hh.data), None if w.hr is None else w.hr.data
-        matrix = torch.cat(_blocks(w.hh.data, self.of_state), -2)
+        (dh, dc), project = dstates, None if w.hr is None else w.hr.data
+        matrix = torch.cat(rows_of(w.hh.data, self.of_state), -2)
         (o, i, f, u), tanh_c = gates.unbind(), cells.tanh()
         m = y if w.hr is None else o * tanh_c  # o tanh(c'), before the projection
         # From here on `gates` holds the factors of dc', and of dh' for o: those of i are i (1 - i) u = i u - i u i, ...
@@ -312,6 +278,7 @@ class LongShortTerm(Equations):
         ifu, by_sequence = gates[1:].transpose(0, 1), gates.movedim(0, -2)  # (T, 3, B, H) and (T, B, 4, H)
         row = torch.empty_like(by_sequence[0], memory_format=torch.contiguous_format)
         rows = row.flatten(-2)
+        add = adding(rows, matrix)
         for size, dbefore, dafter, da, ifu_t, o_t, slope_t, f_t in steps.back(
             dh, dy, by_sequence, ifu, gates[0], slope, forget
         ):
@@ -350,7 +317,7 @@ class GatedRecurrent(Equations):
         return torch.cat([r_and_z, of_input[..., 2 * hidden :]], -1)
 
     def forward(self, steps: Steps, gates: Tensor, y: Tensor, states: list[Tensor], weights: Weights) -> Any:
-        (h,), (product, matrices, wide) = states, _of_state(states[0], weights, self.of_state)
+        (h,), add_state = states, add_state_by(states[0], weights.hh.data, self.of_state)
         if weights.bias_hh is None:
             gates[3].zero_()
         else:
@@ -360,7 +327,7 @@ class GatedRecurrent(Equations):
         for size, gates_t, rzs_t, n_t, new_h in steps.forth(
             gates.transpose(0, 1), gates[1:].transpose(0, 1), gates[0], y
         ):
-            product(h.expand(wide), matrices, out=rzs).add_(rzs_t)
+            add_state(h, rzs_t, rzs)
             r_and_z.sigmoid_()
             torch.addcmul(n_t, r, s, out=n).tanh_()
             torch.lerp(n, h, z, out=new_h)
@@ -373,7 +340,7 @@ class GatedRecurrent(Equations):
     def backward(
         self, steps: Steps, kept: Any, y: Tensor, states: list[Tensor], dy: Tensor, dstates: list[Tensor], w: Weights
     ) -> tuple[Tensor, Tensor]:
-        gates, matrix, add = kept, w.hh.data, _adding(w.hh.data)
+        gates, matrix = kept, w.hh.data
         n, r, z, s = gates.unbind()
         stay = z.clone()
         # From here on `gates` holds the factors of dh'.
@@ -391,6 +358,7 @@ class GatedRecurrent(Equations):
         by_sequence = rzs.movedim(0, -2)  # (T, B, 3, H)
         row = torch.empty_like(by_sequence[0], memory_format=torch.contiguous_format)
         rows = row.flatten(-2)
+        add = adding(rows, matrix)
         for _, dbefore, dafter, rzs_t, ds_t, z_t in steps.back(dstates[0], dy, rzs.transpose(0, 1), by_sequence, stay):
             rzs_t.mul_(dafter)
             dbefore.addcmul_(dafter, z_t)
