@@ -242,9 +242,9 @@ def test_a_budget_counts_the_columns_of_a_wide_table():
     assert efforts.training_seconds(3_000, 2_000, 20) < efforts.training_seconds(3_000, 300, 20) < 20
     assert efforts.training_seconds(100_000, 300, 20) == 3
     assert not efforts.remark_on_columns(3_000, 300, 20)
-    assert (
-        "100,000 columns of 300 rows take most of the budget of 20 s" in efforts.remark_on_columns(100_000, 300, 20)[0]
-    )
+    assert "10,000 columns of 400 rows take most of the budget of 20 s" in efforts.remark_on_columns(10_000, 400, 20)[0]
+    too_wide = efforts.remark_on_columns(10_000, 2_000, 20)[0]
+    assert "take about 35 s to read and preprocess alone, which is more than the budget of 20 s" in too_wide
 
 
 def test_an_epoch_counts_what_is_moved_where_there_is_little_to_compute():

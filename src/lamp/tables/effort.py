@@ -116,17 +116,26 @@ class Effort:
 
 def training_seconds(columns: int, rows: int, seconds: float) -> float:
     """Seconds of a budget that are left for training, once a table of this size is read and preprocessed."""
-    before = COLUMN * max(0, columns - FREE_COLUMNS) + CELL * max(0, columns * rows - FREE_CELLS)
-    return max(seconds - before, LEAST_TRAINING * seconds)
+    return max(seconds - seconds_before(columns, rows), LEAST_TRAINING * seconds)
+
+
+def seconds_before(columns: int, rows: int) -> float:
+    """Seconds of budget that reading and preprocessing a table of this size take, and writing what was learned."""
+    return COLUMN * max(0, columns - FREE_COLUMNS) + CELL * max(0, columns * rows - FREE_CELLS)
 
 
 def remark_on_columns(columns: int, rows: int, seconds: float) -> list[str]:
     """A remark where so many columns or rows leave little of the budget for training."""
     if training_seconds(columns, rows, seconds) > LEAST_TRAINING * seconds:
         return []
+    before = seconds_before(columns, rows)
+    those = f"{columns:,} columns of {rows:,} rows"
+    if before > seconds:
+        said = f"{those} take about {before:.0f} s to read and preprocess alone, which is more than the budget of"
+        return [f"{said} {seconds:g} s; with a larger --time-budget the search is more thorough"]
     return [
-        f"{columns:,} columns of {rows:,} rows take most of the budget of {seconds:g} s before the training begins; "
-        "with a larger --time-budget the search is more thorough"
+        f"{those} take most of the budget of {seconds:g} s before the training begins; with a larger --time-budget the "
+        "search is more thorough"
     ]
 
 
