@@ -75,6 +75,24 @@ def test_branches(name, many, dtype, export, run, tmp_path):
 
 
 @exports
+@pytest.mark.parametrize("many", [False, True], ids=["one", "population"])
+@pytest.mark.parametrize(
+    ("layers", "shape"),
+    [
+        ((lamp.GroupNorm(2, 6), lamp.Flatten(), lamp.Linear(30, 2)), (6, 5)),
+        ((lamp.Linear(3, 5), lamp.Flatten(0, 1), lamp.Tanh()), (4, 3)),  # rows that are no samples
+    ],
+    ids=["groups", "rows"],
+)
+def test_axes_before_those_of_a_sample(layers, shape, many, export, run, tmp_path):
+    network = lamp.Sequential(*layers)
+    model = lamp.population(network, range(3)) if many else network
+    for parameter in model.parameters():
+        parameter.data.normal_()
+    check(export, run, tmp_path / "network.py", model, shape)
+
+
+@exports
 @hypothesis.settings(max_examples=40)
 @hypothesis.given(seed=st.integers(0, 10**6), inputs=st.integers(1, 7), outputs=st.integers(1, 5), many=st.booleans())
 def test_graphs_drawn_at_random(seed, inputs, outputs, many, export, run, tmp_path_factory):

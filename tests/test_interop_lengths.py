@@ -243,28 +243,32 @@ TABLE = 60
 
 
 class Sines(lamp.Container):
-    """Token vectors plus the beginning of a table of sines, which is a buffer, or an attribute that replicas share."""
+    """Token vectors plus the beginning of a table of sines, which is a buffer, or an attribute that replicas share.
+
+    The table may be wider than the vectors.
+    """
 
     takes_replicas = True
 
-    def __init__(self, as_buffer):
+    def __init__(self, as_buffer, more=0):
         self.tokens = lamp.Embedding(7, 6)
         angles = torch.arange(TABLE).unsqueeze(1) / 10_000.0 ** (torch.arange(3) / 3)
         table = torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
+        table = torch.cat([table, torch.ones(TABLE, more)], 1)
         self.table = lamp.Buffer(table) if as_buffer else table
         self.layer = lamp.TransformerEncoderLayer(6, 2, 8, batch_first=True)
 
     def forward(self, x):
-        return self.layer(self.tokens(x) + self.table.data[: x.shape[-1]])
+        return self.layer(self.tokens(x) + self.table.data[: x.shape[-1], :6])
 
     def trace(self, tracer, x):
-        table = tracer.constant(self, self.table.data[: x.shape[0]])
+        table = tracer.constant(self, self.table.data[: x.shape[0], :6])
         return tracer(self.layer, tracer.add(self, tracer(self.tokens, x), table))
 
 
-@pytest.mark.parametrize("kind", ["buffer", "attribute", "population"])
+@pytest.mark.parametrize("kind", ["buffer", "attribute", "population", "wider"])
 def test_the_beginning_of_a_table(kind, tmp_path):
-    model = Sines(kind == "buffer")
+    model = Sines(kind == "buffer", more=3 if kind == "wider" else 0)
     networks = [model]
     if kind == "population":
         model = lamp.population(model, range(2))
