@@ -125,3 +125,10 @@ def test_each_text_is_parsed_once_with_each_mark_and_in_each_form(monkeypatch):
     assert texts["parsed"] <= 2 * rows * frame.width
     assert texts["read"] <= 2 * rows * frame.width / 5  # the columns of dates, in two orders
     assert max(calls.values()) <= 4  # all columns together
+
+
+def test_words_among_known_ones_are_looked_up_with_the_words_that_mean_missing():
+    some = cells.Cells(pl.Series("x", ["soon", "na", "3.0", "", "soon"]))
+    assert some.among(["soon", "na", "3"]).tolist() == [True, False, True]
+    assert some.among(["soon", "na", "3"], ()).tolist() == [True, True, True]
+    assert some.frequent_first(~some.missing(), cells.MISSING_WORDS) == (["soon", "3.0"], ["soon", "3"])

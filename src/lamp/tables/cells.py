@@ -145,8 +145,8 @@ class Cells:
 
     def among(self, known: Sequence[str], missing: Sequence[str] = MISSING_WORDS) -> Array:
         """(m,) booleans: which texts are words that are known."""
-        words, found = self.listed_words(missing), set(known)
-        return self.once(("among", *known), lambda: np.array([word in found for word in words], bool))
+        found, key = set(known), ("among", tuple(known), tuple(missing))
+        return self.once(key, lambda: np.array([word in found for word in self.listed_words(missing)], bool))
 
     def words(self, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
         """(n,) the cells as words; null for missing ones."""
