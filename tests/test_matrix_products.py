@@ -6,7 +6,7 @@ import torch
 from lamp import matrix_products
 from lamp.matrix_products import accumulate, onednn, product
 
-SIZES = [(33, 520, 129), (300, 40, 501), (130, 129, 1537), (5, 2048, 1030), (2, 3, 5), (1, 2048, 2048)]
+SIZES = [(33, 520, 129), (300, 40, 501), (130, 129, 1537), (5, 2048, 1030), (700, 512, 70), (2, 3, 5), (1, 2048, 2048)]
 
 
 @pytest.fixture(params=["this machine's", "oneDNN", "MKL"])
@@ -71,3 +71,17 @@ def test_matrices_with_gaps_are_copied():
     for w in (wide[:, :128], wide[:128].t(), wide.t()[:128].t(), wide[::2, :128], torch.randn(256, 128)):
         for _, each in matrix_products._parts(a, w.t() if w.shape[1] == 128 else w.t()[:128]):
             assert each.is_contiguous() or each.t().is_contiguous()
+
+
+def test_a_sum_takes_little_memory_besides(monkeypatch):
+    made = []
+
+    def linear(x, w, *rest):
+        made.append(x.shape[0] * w.shape[0])
+        return x @ w.t()
+
+    monkeypatch.setattr(matrix_products, "_operator", lambda: linear)
+    a, b = torch.randn(1500, 64), torch.randn(64, 700)
+    torch.testing.assert_close(accumulate(torch.ones(1500, 700), a, b), 1.0 + a @ b)
+    assert sum(made) == 1500 * 700
+    assert max(made) <= 2**18

@@ -20,6 +20,7 @@ from torch import Tensor
 FEWEST = 2**21  # multiplications in a part; a call of oneDNN takes 10 us more than one of MKL
 NARROWEST, SMALLEST = 4, 4096  # the least size of an axis, and of the result
 LONGEST = 256  # oneDNN adds up to 2,000 numbers one after the other, and would lose more digits than MKL
+LARGEST = 2**18  # numbers of a sum's part that take memory for a moment
 FEW_NUMBERS = 4096  # a factor with fewer numbers is not looked at further
 
 
@@ -41,8 +42,10 @@ def accumulate(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """total += a b for matrices. Returns the total."""
     if a.numel() < FEW_NUMBERS or (linear := onednn(a, b)) is None:
         return total.addmm_(a, b)
-    for each in _parts(a, b):
-        total.add_(linear(*each, None, "none", [], ""))
+    blocks = -(-total.numel() // LARGEST)
+    for rows, of_rows in zip(total.chunk(blocks), a.chunk(blocks), strict=True):
+        for each in _parts(of_rows, b):
+            rows.add_(linear(*each, None, "none", [], ""))
     return total
 
 
