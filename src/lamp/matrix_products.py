@@ -9,7 +9,7 @@ the tensors' shapes alone.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,9 @@ FEW_NUMBERS = 4096  # a factor with fewer numbers is not looked at further
 def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """a b + bias for matrices (m, k) and (k, n), and a bias (n)."""
     if a.numel() >= FEW_NUMBERS and (linear := onednn(a, b)) is not None:
-        first, *others = _parts(a, b)
-        y: Tensor = linear(*first, bias, "none", [], "")
-        for each in others:
+        parts = _parts(a, b)
+        y: Tensor = linear(*next(parts), bias, "none", [], "")
+        for each in parts:
             y.add_(linear(*each, None, "none", [], ""))
         return y
     if bias is None:
@@ -49,10 +49,10 @@ def accumulate(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return total
 
 
-def _parts(a: Tensor, b: Tensor) -> Sequence[tuple[Tensor, Tensor]]:
+def _parts(a: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Pairs x and W whose products x W^T add up to a b, each a sum of LONGEST numbers at most."""
     count = -(-a.shape[1] // LONGEST)
-    return [(x, _dense(w)) for x, w in zip(a.chunk(count, 1), b.t().chunk(count, 1), strict=True)]
+    return ((x, _dense(w)) for x, w in zip(a.chunk(count, 1), b.t().chunk(count, 1), strict=True))
 
 
 def _dense(w: Tensor) -> Tensor:
