@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import lamp.optim as optim
-from lamp.errors import ArgumentError, NonFiniteError
+from lamp.errors import ArgumentError, NonFiniteError, TrainingWarning
 from lamp.optim import SGD
 from lamp.parameter import Parameter
 from tests.cases.schedules import PLATEAUS, SCHEDULES
@@ -189,3 +189,20 @@ def test_the_base_is_abstract_in_one_method():
     assert optim.ScaledLR.__abstractmethods__ == {"factor_at"}
     with pytest.raises(TypeError, match="lr_at"):
         optim.LRScheduler(sgd())
+
+
+def test_a_schedule_that_sets_the_rate_back_is_told():
+    parameter = Parameter(torch.ones(2))
+    optimizer = optim.SGD([parameter], lr=0.4)
+    scheduler = optim.ExponentialLR(optimizer, 0.5)
+    optim.StepLR(optimizer, 2)  # nothing was trained in between
+    scheduler = optim.ExponentialLR(optimizer, 0.5)
+    optimizer.step()
+    scheduler.step()
+    with pytest.warns(TrainingWarning, match=r"begins with the rate that the optimizer began with, 0\.4, .* 0\.2"):
+        optim.StepLR(optimizer, 2)
+    optimizer.step()
+    optimizer.param_groups[0]["lr"] = 0.1
+    optimizer.param_groups[0]["initial_lr"] = optimizer.param_groups[0]["lr"]
+    optim.StepLR(optimizer, 2)  # as the warning says
+    assert optimizer.param_groups[0]["lr"] == 0.1

@@ -7,11 +7,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from lamp.errors import ArgumentError, StateDictError
+from lamp.errors import ArgumentError, StateDictError, TrainingWarning, warn_of
 from lamp.formulas import Number
 from lamp.optim.checks import Range, alike, check_ranges
 from lamp.optim.optimizer import Group, Optimizer
@@ -126,6 +127,24 @@ class Schedule(metaclass=Constructed):
                 setattr(self, name, _loaded(own, state_dict[name]))
 
 
+_built: WeakKeyDictionary[Optimizer, tuple[int, ...]] = WeakKeyDictionary()  # its steps when a schedule was last built
+
+
+def _warn_of_beginning(schedule: Schedule, optimizer: Optimizer) -> None:
+    """Warn that a schedule sets the learning rate back, where an earlier one has moved it for some steps."""
+    steps = optimizer.step_count
+    for group in optimizer.param_groups if _built.get(optimizer, steps) != steps else ():
+        now, first = group["lr"], group.get("initial_lr", group["lr"])
+        if not torch.as_tensor(now == first).all():
+            warn_of(
+                f"{type(schedule).__name__} begins with the rate that the optimizer began with, {first}, and not with "
+                f'the present one, {now}. Fix: where it is to go on from there, set group["initial_lr"] = group["lr"] '
+                "in each of optimizer.param_groups before it is built.",
+                TrainingWarning,
+            )
+            return
+
+
 class LRScheduler(Schedule, ABC):
     """Base of the schedules that are a function of the epoch.
 
@@ -148,9 +167,12 @@ class LRScheduler(Schedule, ABC):
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1, base_lrs: list[Number] | None = None) -> None:
         super().__init__(optimizer)
         check_formulas(self, self.formulas)
+        if last_epoch == -1:
+            _warn_of_beginning(self, optimizer)
         initial = [self._initial_lr(group, last_epoch) for group in optimizer.param_groups]
         self.base_lrs: list[Number] = initial if base_lrs is None else base_lrs
         self._set(last_epoch + 1)
+        _built[optimizer] = optimizer.step_count
 
     @abstractmethod
     def lr_at(self, epoch: float, initial_lr: Number, group: int) -> Number:
