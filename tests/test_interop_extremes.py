@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import lamp
+from tests.test_attention_graphs import E, L, S, attention
 from tests.test_interop_graphs import exports
 from tests.test_interop_onnx import ELEMENTWISE, sample_shape
 
@@ -51,3 +52,22 @@ def test_the_largest_of_a_window(export, run, kind, args, options, shape, tmp_pa
             odd = x.clone()
             odd[1, 1].view(-1)[place] = extreme
             torch.testing.assert_close(run(path, odd)[0], pool.eval()(odd), rtol=0, atol=0, equal_nan=True)
+
+
+@exports
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.filterwarnings("ignore:(invalid value|overflow) encountered")
+def test_an_attention_with_padding_keeps_nan(export, run, dtype, tmp_path):
+    """Scores that are all -inf give weights of 0; scores with NaN do not."""
+    torch.manual_seed(0)
+    model = attention().to(dtype).eval()
+    path = export(model, tmp_path / "network", input_shape=[(L, E), (S, E), (S, E), (S,)], dtype=dtype)
+    query, key, value = (torch.randn(3, size, E, dtype=dtype) for size in (L, S, S))
+    query[1, 2, 0] = float("nan")
+    padding = torch.zeros(3, S, dtype=dtype)
+    padding[2] = float("-inf")
+    expected = model(query, key, value, padding)
+    assert expected[0][1, 2].isnan().all()
+    assert not expected[1][2].any()
+    for found, y in zip(run(path, query, key, value, padding), expected, strict=True):
+        torch.testing.assert_close(found, y, rtol=1e-5, atol=1e-6, equal_nan=True)

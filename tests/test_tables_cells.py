@@ -14,7 +14,7 @@ from lamp.errors import DataError
 from lamp.tables import Preprocessing, cells, dates, kinds, number_texts, numbers
 from lamp.tables.cells import Cells, cells_of
 from lamp.tables.conventions import Conventions
-from lamp.tables.missing import as_text
+from lamp.tables.missing import MISSING_WORDS, as_text
 from lamp.tables.planning import Request, plan_training
 
 WORDS = [
@@ -131,4 +131,4 @@ def test_words_among_known_ones_are_looked_up_with_the_words_that_mean_missing()
     some = cells.Cells(pl.Series("x", ["soon", "na", "3.0", "", "soon"]))
     assert some.among(["soon", "na", "3"]).tolist() == [True, False, True]
     assert some.among(["soon", "na", "3"], ()).tolist() == [True, True, True]
-    assert some.frequent_first(~some.missing(), cells.MISSING_WORDS) == (["soon", "3.0"], ["soon", "3"])
+    assert some.frequent_first(~some.missing(), MISSING_WORDS) == (["soon", "3.0"], ["soon", "3"])

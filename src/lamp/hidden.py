@@ -22,7 +22,7 @@ DEEPEST = 6  # containers and functions within each other
 
 def warn_of_unfound(network: Module, consequence: str) -> None:
     """Warn of trainable modules and parameters in a set, a function, an object or a class, where no network looks."""
-    found = list(dict.fromkeys(hidden_in(network)))
+    found = list(hidden_in(network))
     if found:
         named = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
         warn_of(
@@ -34,7 +34,7 @@ def warn_of_unfound(network: Module, consequence: str) -> None:
 
 
 def hidden_in(network: Module) -> Iterator[str]:
-    """What a network does not find, each with the place where it is."""
+    """What a network does not find, each with the first place where it is."""
     known: set[int] = set()
     for module in network.modules():
         known |= {id(module), *(id(each) for _, each in module._members(Parameter))}
@@ -47,6 +47,7 @@ def hidden_in(network: Module) -> Iterator[str]:
         for place, value in places.items():
             for each in _held(value, DEEPEST):
                 if id(each) not in known and not _contains(each, module) and _is_trained(each):
+                    known.add(id(each))
                     yield f"{describe(each) if isinstance(each, Module) else 'a Parameter'} (in {place})"
 
 

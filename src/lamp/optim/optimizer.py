@@ -206,6 +206,7 @@ class Optimizer(StepsInBackward, HyperparametersAsAttributes, metaclass=_Made):
     def step_count(self, steps: Sequence[int]) -> None:
         self._steps = list(steps)
 
+    @called()
     def resume_at(self, steps: Sequence[int]) -> None:
         """Say how many steps each group had made when the state dict was saved that was loaded last."""
         for group, before, now in zip(self.param_groups, self._steps, steps, strict=True):
@@ -213,6 +214,7 @@ class Optimizer(StepsInBackward, HyperparametersAsAttributes, metaclass=_Made):
         self._steps = list(steps)
         self._make_blocks(self._states())
 
+    @called()
     def missed_steps(self, k: int) -> tuple[int, ...]:
         """The different numbers of steps of group k that its parameters were not part of."""
         return self._blocks_of(k, self.param_groups[k]).missed

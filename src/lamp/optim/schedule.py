@@ -167,9 +167,9 @@ class LRScheduler(Schedule, ABC):
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1, base_lrs: list[Number] | None = None) -> None:
         super().__init__(optimizer)
         check_formulas(self, self.formulas)
+        initial = [self._initial_lr(group, last_epoch) for group in optimizer.param_groups]
         if last_epoch == -1:
             _warn_of_beginning(self, optimizer)
-        initial = [self._initial_lr(group, last_epoch) for group in optimizer.param_groups]
         self.base_lrs: list[Number] = initial if base_lrs is None else base_lrs
         self._set(last_epoch + 1)
         _built[optimizer] = optimizer.step_count

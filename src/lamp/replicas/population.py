@@ -7,7 +7,7 @@ parameters and values have a first axis of replicas, (K, B, ...). Replica k is t
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from functools import partial
 from itertools import chain
 from typing import Any, NoReturn
@@ -143,7 +143,7 @@ class Population(Module):
     def _check_user_modules(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         """Check on the first batch that a user's modules compute the same in a population as alone."""
         first = inputs if self.loss is None else inputs[:1]
-        check_in_population(self.body[0], self._unchecked, first, named, stack)
+        check_in_population(self.body[0], self._unchecked, first, named, of_networks)
         self._unchecked.clear()
 
     # ---- body and loss ---------------------------------------------------------------------------------------------
@@ -373,17 +373,19 @@ def stack(networks: Sequence[Module]) -> Population:
 
     Raises ArgumentError for no networks, and for networks of different architecture, dtype or device.
     """
-    networks = listed_networks(networks, "stack")
+    return of_networks(listed_networks(networks, "stack"))
+
+
+def of_networks(networks: Sequence[Module]) -> Population:
+    """The same of networks that are checked already, without a warning of what they do not find."""
     first, kinds = networks[0], list(map(architecture, networks))
     sizes = None
     if any(kind != kinds[0] for kind in kinds):
         check_forms(networks, kinds)
-        each: dict[Hashable, Module] = {}
-        for kind, network in zip(kinds, networks, strict=True):
-            if kind not in each:
-                each[kind] = copy.deepcopy(network)
+        firsts = dict(zip(reversed(kinds), reversed(networks), strict=True))
+        each = {kind: firsts[kind] for kind in kinds}
         number = {kind: k for k, kind in enumerate(each)}
-        sizes = Sizes(tuple(each.values()), tuple(number[kind] for kind in kinds))
+        sizes = Sizes(tuple(map(copy.deepcopy, each.values())), tuple(number[kind] for kind in kinds))
         first = widest(sizes.architectures)
     made = Population(first, len(networks), sizes=sizes)
     for module, twin in zip(made.modules(), [networks[0], *networks[0].modules()], strict=True):

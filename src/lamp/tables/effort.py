@@ -327,7 +327,7 @@ class Deadline(Callback):
 
     def on_epoch(self, training: Training) -> None:
         """Stop the training if the time is up."""
-        if time.monotonic() > self._ends:
+        if time.monotonic() >= self._ends:
             self.passed = True
             training.stop(self.REASON)
 

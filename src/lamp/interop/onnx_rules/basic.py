@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -71,9 +72,10 @@ def softmax(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
     y = graph.node("LogSoftmax" if log else "Softmax", x, at=at, axis=axis)
     if not op.attributes.get("masked"):
         return y
-    return graph.node(
-        "Where", graph.node("IsNaN", y, at=at), graph.number(0.0), y, at=at
-    )  # of scores that are all -inf
+    zero, one, nowhere = graph.number(0.0), graph.number(1.0), graph.number(-math.inf)
+    seen = graph.node("Where", graph.node("Equal", x, nowhere, at=at), zero, one, at=at)
+    seen = graph.node("ReduceSum", seen, graph.integers(f"{at}axis", axis), at=at)
+    return graph.node("Where", graph.node("Equal", seen, zero, at=at), zero, y, at=at)  # of scores that are all -inf
 
 
 def reshape(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
