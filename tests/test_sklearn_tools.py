@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 
 import lamp
 
@@ -63,6 +64,50 @@ def test_names_of_features_are_kept_and_compared():
     assert model.feature_names_in_.tolist() == ["a", "b"]
     with pytest.raises(ValueError, match="feature names"):
         model.predict(frame[["b", "a"]])
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["datetime64[ns]", "timedelta64[ms]", "Date", "Datetime", "Duration", "Time", "a frame", "a frame of pandas"],
+)
+def test_dates_are_no_numbers(kind):
+    """As numbers they would be nanoseconds in one library, and microseconds in another."""
+    polars = pytest.importorskip("polars")
+    days = np.arange(3).astype("datetime64[D]").astype("datetime64[ns]")
+    lasting = days - days[0]
+    if kind == "a frame of pandas":
+        moments = pytest.importorskip("pandas").DataFrame({"when": days})
+    elif kind == "a frame":
+        moments = polars.DataFrame({"x": [1.0, 2.0, 3.0], "when": days})
+    elif "64" in kind:
+        moments = (days if kind.startswith("date") else lasting).astype(kind)
+    else:
+        moments = polars.Series("when", lasting if kind == "Duration" else days).cast(getattr(polars, kind))
+    x, column = np.eye(3), "when" if "frame" in kind else "this"
+    with pytest.raises(lamp.DataError, match=f"y: .*{column} holds dates or durations"):
+        lamp.MLPRegressor(**QUICK).fit(x, moments)
+    table = moments if "frame" in kind else polars.DataFrame({"when": moments})
+    with pytest.raises(lamp.DataError, match="X: the column when holds dates or durations"):
+        lamp.MLPClassifier(**QUICK).fit(table, [0, 1, 0])
+    fitted = lamp.MLPRegressor(**QUICK).fit(np.eye(3)[:, : table.shape[1]], [1.0, 2.0, 3.0])
+    with pytest.raises(lamp.DataError, match="X: the column when holds dates or durations"):
+        fitted.predict(table)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.bfloat16(), lambda x: x.half(), lambda x: x.requires_grad_(), lambda x: x.to_sparse(),
+        lambda x: torch.complex(x, -x).conj().imag, lambda x: x.flip(0).T.contiguous().T.flip(0),
+    ],
+    ids=["bfloat16", "float16", "with a gradient", "sparse", "a bit for its sign", "another layout"],
+)  # fmt: skip
+def test_tensors_are_taken_as_arrays(change):
+    x = torch.arange(24.0).view(8, 3) % 5
+    given, y = change(x.clone()), x[:, 0] - x[:, 1]
+    expected = lamp.MLPRegressor(**QUICK).fit(x.numpy(), y.numpy()).predict(x.numpy())
+    model = lamp.MLPRegressor(**QUICK).fit(given, y)
+    np.testing.assert_allclose(model.predict(given), expected, rtol=1e-6)
 
 
 def test_parameters_out_of_range_are_told(iris):

@@ -32,6 +32,7 @@ from lamp.interop.sklearn.samples import (
     Standard,
     checked_weights,
     dense,
+    numbers_of,
 )
 from lamp.losses import Loss
 from lamp.module import Module
@@ -163,6 +164,7 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         return self._learn(samples, None, first, partial=True)
 
     def _samples(self, X: Any, y: Any, sample_weight: Any, *, reset: bool, first: bool) -> Samples:
+        X, y = numbers_of(X, "X"), numbers_of(y, "y", self._numeric)
         X, y = validate_data(self, X, y, reset=reset, multi_output=True, y_numeric=self._numeric, **TABLES)
         X = dense(X)
         samples = Samples(X, self._coded(y, first), checked_weights(sample_weight, len(X)))
@@ -337,7 +339,7 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         The dtype is float64 if X or the networks are, else float32.
         """
         check_is_fitted(self, "n_iter_")
-        X = dense(validate_data(self, X, reset=False, **TABLES))
+        X = dense(validate_data(self, numbers_of(X, "X"), reset=False, **TABLES))
         learner = self._learner
         dtype = "float64" if learner.in_float64 else X.dtype.name
         means, spreads = [], []

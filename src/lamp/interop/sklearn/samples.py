@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.utils import check_array
+from torch import Tensor
 
 from lamp.errors import DataError
 
@@ -20,6 +22,7 @@ BLOCK = 4096  # rows standardised at a time, so that intermediate results stay i
 CONSTANT = 10.0  # numbers that differ by up to this multiple of their rounding error count as equal
 TINY, LARGE = np.finfo(np.float64).tiny, 1e100  # columns with numbers beyond LARGE are rescaled before squaring
 ALL = 1.0 - 1e-9  # shares sum to at least this, in spite of rounding
+MOMENTS = "date", "time", "period", "duration"  # with which the names of types of dates and durations begin
 HELD_BY = 2  # members of an ensemble that hold out the same row
 FEWEST_FOLDED, MOST_FOLDED = 40, 20_000  # rows of a table whose members hold out folds
 MOST_HELD_OUT = MOST_FOLDED // 5  # rows that "auto" holds out: a loss over more of them is hardly more precise
@@ -174,6 +177,27 @@ class Folds:
         return of_each.reshape(HELD_BY, len(rows), *outputs.shape[3:]), rows
 
 
+def numbers_of(table: Any, what: str, numeric: bool = True) -> Any:
+    """The table with the numbers of tensors as an array. Raises DataError for dates and durations if they are to be
+    numbers: they would become nanoseconds in one library, and microseconds or days in another.
+    """
+    if isinstance(table, Tensor):
+        table = (table.to_dense() if table.layout is not torch.strided else table).detach().cpu()
+        table = table.float() if table.is_floating_point() and table.dtype.itemsize < 4 else table
+        return table.resolve_conj().resolve_neg().numpy()
+    columns = list(table.columns) if hasattr(table, "columns") else []
+    kinds = list(table.dtypes) if columns else [getattr(table, "dtype", "")]
+    for k, kind in enumerate(kinds if numeric else ()):
+        if str(kind).lower().startswith(MOMENTS):
+            raise DataError(
+                f"{what}: {f'the column {columns[k]}' if columns else 'this'} holds dates or durations",
+                expected="numbers",
+                got=kind,
+                fix="make numbers of them, such as days since the first; `lamp train` reads dates as they are",
+            )
+    return table
+
+
 def dense(table: Any) -> Array:
     """The table as a dense array."""
     return np.asarray(table.toarray() if hasattr(table, "toarray") else table)
@@ -186,7 +210,12 @@ def checked_weights(sample_weight: Any, rows: int) -> Array:
     if isinstance(sample_weight, numbers.Real):
         return np.full(rows, float(sample_weight))
     weights = check_array(
-        sample_weight, ensure_2d=False, allow_nd=True, dtype=np.float64, order="C", input_name="sample_weight"
+        numbers_of(sample_weight, "sample_weight"),
+        ensure_2d=False,
+        allow_nd=True,
+        dtype=np.float64,
+        order="C",
+        input_name="sample_weight",
     )
     if weights.shape != (rows,) or (weights < 0).any():
         raise DataError(
