@@ -162,7 +162,7 @@ class TestClasses:
         found = []
         for careful in (False, True):
             log_p = criterion.log_probabilities(output, axis)
-            terms = criterion.terms(log_p, target, axis, criterion.label_smoothing, careful)
+            terms = criterion.terms(log_p, target, axis, criterion.label_smoothing, careful, log_p.dtype)
             loss, _ = criterion.reduce(terms.value, terms.divisor, terms.sign)
             found.append((loss, terms.doutput(torch.tensor(0.7, dtype=torch.float64))))
         assert error(found[0][0], found[1][0]) < 1e-13

@@ -35,9 +35,8 @@ def warn_of_unfound(network: Module, consequence: str) -> None:
 
 def hidden_in(network: Module) -> Iterator[str]:
     """What a network does not find, each with the first place where it is."""
-    known: set[int] = set()
-    for module in network.modules():
-        known |= {id(module), *(id(each) for _, each in module._members(Parameter))}
+    own = (each for _, each in network._named(Parameter, everywhere=False))
+    known = {id(each) for each in (*network.modules(), *own)}
     for path, module in network.named_modules():
         kept = {name: value for name, value in vars(module).items() if name[0] != "_" or is_own(name, type(module))}
         places = {f"{path}.{name}" if path else name: value for name, value in kept.items()}
@@ -54,6 +53,7 @@ def hidden_in(network: Module) -> Iterator[str]:
 def _held(value: Any, depth: int) -> Iterator[Module | Parameter]:
     """The modules and parameters that a value holds."""
     inside: tuple[Any, ...] = ()
+    kind: Any = type(value)
     if isinstance(value, Module | Parameter):
         yield value
     elif isinstance(value, list | tuple | set | frozenset | deque):
@@ -66,7 +66,7 @@ def _held(value: Any, depth: int) -> Iterator[Module | Parameter]:
         inside = (value.__self__, value.__func__)
     elif isinstance(value, FunctionType):
         inside = tuple(_read_by(value))
-    elif isinstance(value, SimpleNamespace) or (not isinstance(value, type) and is_users(_class_of(value))):
+    elif isinstance(value, SimpleNamespace) or (not isinstance(value, type) and is_users(kind)):
         inside = tuple(vars(value).values()) if hasattr(value, "__dict__") else ()
     for each in inside if depth else ():
         yield from _held(each, depth - 1)
@@ -87,16 +87,10 @@ def _read_by(function: FunctionType) -> Iterator[Any]:
             yield each
 
 
-def _class_of(value: Any) -> Any:
-    return type(value)
-
-
 def _contains(outer: Module | Parameter, inner: Module) -> bool:
     return isinstance(outer, Module) and inner in set(outer.modules())
 
 
 def _is_trained(each: Module | Parameter) -> bool:
-    parameters = (
-        [each] if isinstance(each, Parameter) else [p for m in each.modules() for _, p in m._members(Parameter)]
-    )
-    return any(not parameter.frozen for parameter in parameters)
+    inside = [each] if isinstance(each, Parameter) else [p for _, p in each._named(Parameter, everywhere=False)]
+    return any(not parameter.frozen for parameter in inside)

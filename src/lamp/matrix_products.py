@@ -26,11 +26,11 @@ FEW_NUMBERS = 4096  # a factor with fewer numbers is not looked at further
 
 def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """a b + bias for matrices (m, k) and (k, n), and a bias (n)."""
-    if a.numel() >= FEW_NUMBERS and (linear := onednn(a, b)) is not None:
+    if a.numel() >= FEW_NUMBERS and (operator := onednn(a, b)) is not None:
         parts = _parts(a, b)
-        y: Tensor = linear(*next(parts), bias, "none", [], "")
+        y = _linear(operator, *next(parts), bias)
         for each in parts:
-            y.add_(linear(*each, None, "none", [], ""))
+            y.add_(_linear(operator, *each))
         return y
     if bias is None:
         return a.mm(b)
@@ -40,13 +40,18 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def accumulate(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """total += a b for matrices. Returns the total."""
-    if a.numel() < FEW_NUMBERS or (linear := onednn(a, b)) is None:
+    if a.numel() < FEW_NUMBERS or (operator := onednn(a, b)) is None:
         return total.addmm_(a, b)
     blocks = -(-total.numel() // LARGEST)
     for rows, of_rows in zip(total.chunk(blocks), a.chunk(blocks), strict=True):
         for each in _parts(of_rows, b):
-            rows.add_(linear(*each, None, "none", [], ""))
+            rows.add_(_linear(operator, *each))
     return total
+
+
+def _linear(operator: Callable[..., Any], x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
+    y: Tensor = operator(x, w, bias, "none", [], "")  # x W^T + bias, and no activation
+    return y
 
 
 def _parts(a: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -102,9 +102,11 @@ def check_step_counts(optimizer: Optimizer) -> None:
     in steps before."""
     for k, (group, before) in enumerate(zip(optimizer.param_groups, optimizer.step_count, strict=True)):
         missed = [n for n in optimizer.missed_steps(k) if n]
-        usual, *others = [optimizer.coefficients(group, before + 1 - n) for n in (0, *missed)] if missed else [{}]
+        if not missed:
+            continue
+        usual, *others = [optimizer.coefficients(group, before + 1 - n) for n in (0, *missed)]
         same = [torch.equal(_column(usual[name], 1), _column(of[name], 1)) for of in others for name in usual]
-        if missed and (optimizer.counts_steps or not all(same)):
+        if optimizer.counts_steps or not all(same):
             raise NotCompiled("parameters that were frozen in earlier steps count steps of their own")
 
 

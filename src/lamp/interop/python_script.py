@@ -29,21 +29,9 @@ STORED = '''def stored(text, *shape):
     return np.frombuffer(base64.b64decode(text), "<f{size}").astype(np.{dtype}).reshape(shape)'''
 VARIABLES = ("x", "y", "z", "u", "v", "w")  # names of variables in predict
 RESERVED = (
-    *(
-        "base64",
-        "np",
-        "predict",
-        "stored",
-        "erf",
-        "sigmoid",
-        "softmax",
-        "masked_softmax",
-        "log_softmax",
-        "standardised",
-        "over_rms",
-    ),
+    *("base64", "np", "predict", "stored", "erf", "sigmoid", "softmax", "log_softmax", "standardised", "over_rms"),
     *("gated", "pairs", "cosine", "distance", "recurrence", "parts", "convolved", "spread", "pooled", "along"),
-    *("largest", "gathered", "placed", "unpooled"),
+    *("largest", "gathered", "placed", "unpooled", "masked_softmax"),
     *VARIABLES,
 )
 

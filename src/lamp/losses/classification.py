@@ -152,14 +152,13 @@ class ClassLoss(Loss):
         axis: int,
         smoothing: Number,
         careful: bool,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype,
     ) -> ClassTerms:
         """The loss of each sample and its gradient, in the fewest operations that this loss and this target allow.
 
         careful  whether log p is left out where q is 0, even if it is infinite or NaN
         dtype    that of the output, target and weight, which log p has too unless it is one of half precision
         """
-        dtype = dtype or log_p.dtype
         by_formulas = not self.by_label or not self.__dict__.keys().isdisjoint(FORMULAS)
         if target.dtype is not torch.int64 and not self._is_labels(target):
             q = self._q_of_probabilities(target, log_p, axis, smoothing, dtype)

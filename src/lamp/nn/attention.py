@@ -157,7 +157,10 @@ class MultiheadAttention(RandomMask):
         of_heads = mask.expand(shape).flatten(0, -3) if mask.shape[:-2].numel() > 1 else mask.view(mask.shape[-2:])
         scores = torch.baddbmm(of_heads, q, k.mT, alpha=1.0 / math.sqrt(self.head_dim))
         weights = torch.softmax(scores, -1, out=scores)  # (N, L, S)
-        self._blind(weights, shape, mask)
+        if mask.dim():
+            blind = self._blind(mask)
+            if blind.device.type != "cpu" or bool(blind.any()):
+                weights.view(shape).masked_fill_(blind, 0.0)  # the softmax of -inf alone is NaN
         keep = self._mask(weights.view(shape)).view_as(weights) if self.training and self.dropout else None
         dropped = weights if keep is None else weights * keep
         y: Tensor = self.out_proj(self._side_by_side(dropped, v, query, single))
@@ -329,11 +332,9 @@ class MultiheadAttention(RandomMask):
         return found if places == length else torch.constant_pad_nd(found, (0, places - length), 0.0)
 
     @staticmethod
-    def _blind(weights: Tensor, shape: Sequence[int], mask: Tensor) -> None:
-        """Set the weights of places that may look nowhere to 0; the softmax of -inf alone is NaN."""
-        blind = (mask == float("-inf")).all(-1, keepdim=True) if mask.dim() else mask  # (B, 1 or H, 1 or L, 1)
-        if blind.device.type != "cpu" or bool(blind.any()):
-            weights.view(*shape).masked_fill_(blind.bool(), 0.0)
+    def _blind(mask: Tensor) -> Tensor:
+        """Which places may look nowhere, by the numbers of a mask: (..., L, S) gives (..., L, 1)."""
+        return (mask == float("-inf")).all(-1, keepdim=True)
 
     def _numbers(self, name: str, mask: Any, like: Tensor) -> Tensor:
         """A mask as numbers to add: 0, and -inf where it is True."""

@@ -32,7 +32,7 @@ def attention(
             scores = tracer.add(module, scores, tracer.expand(module, each, scores.shape))
     masked = padding is not None
     if mask is not None and not masked:  # may some place look nowhere?
-        masked = bool((module._numbers("attn_mask", mask, scores) == float("-inf")).all(-1).any())
+        masked = bool(module._blind(module._numbers("attn_mask", mask, scores)).any())
     weights = tracer.softmax(module, scores, -1, log=False, masked=masked)
     weights = tracer.mask(module, weights) if module.dropout else weights
     visible = weights if shown == "each" else None

@@ -27,6 +27,14 @@ def rows_of(weight: Tensor, order: Sequence[int], axis: int = -2) -> list[Tensor
     return [blocks[k] for k in order]
 
 
+def write_product(out: Tensor, a: Tensor, b: Tensor) -> None:
+    """out = a b for matrices."""
+    if onednn(a, b) is None:
+        torch.mm(a, b, out=out)
+    else:
+        out.copy_(product(a, b))
+
+
 def dbias_of(dgates: Tensor, order: Sequence[int]) -> Tensor:
     """The gradient of a bias (G H), from those of the gates (G, N, H) in this order."""
     sums = dgates.sum(-2)  # (G, H)
@@ -54,7 +62,8 @@ def add_state_by(h: Tensor, weight: Tensor, order: Sequence[int]) -> Callable[[T
     The matrices are (G, H, H); in a population K stands after G.
     """
     blocks = rows_of(weight, order)
-    if h.dim() == 2 and onednn(h, (matrix := torch.cat(blocks).mT)) is not None:
+    if h.dim() == 2 and onednn(h, weight.mT) is not None:
+        matrix = torch.cat(blocks).mT
 
         def in_one(h: Tensor, gates: Tensor, out: Tensor) -> Tensor:
             part = product(h, matrix).view(len(h), len(order), -1)  # (B, G, H)

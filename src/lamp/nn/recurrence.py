@@ -18,8 +18,7 @@ from torch import Tensor
 
 from lamp.axes import add_affine, affine
 from lamp.formulas import constant
-from lamp.matrix_products import product
-from lamp.nn.gate_products import add_products, add_state_by, adding, dbias_of, rows_of
+from lamp.nn.gate_products import add_products, add_state_by, adding, dbias_of, rows_of, write_product
 from lamp.nn.recurrent_formulas import ElmanUnit, GatedRecurrentUnit, LongShortTermUnit, UnitFormulas
 from lamp.nn.sequence_form import flat, in_steps
 from lamp.parameter import Parameter
@@ -152,7 +151,7 @@ class Equations:
         gates = like.new_empty(self.held, *like.shape[:-1], matrices[0].shape[-2])
         for gate, matrix in zip(gates, matrices, strict=False):
             if like.dim() == 3:
-                flat(gate).copy_(product(inputs, matrix.mT))
+                write_product(flat(gate), inputs, matrix.mT)
             else:
                 gate.copy_(in_steps(inputs.bmm(matrix.mT), like))
         if weights.bias_ih is not None and weights.bias_hh is not None:

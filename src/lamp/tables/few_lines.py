@@ -24,14 +24,16 @@ def in_few_lines(remarks: Iterable[tuple[str, str]]) -> list[str]:
     Remarks that differ in nothing but numbers share a line too, with the numbers of the first, if there are many.
     """
     names: dict[str, list[str]] = {}
+    kinds: dict[str, str] = {}  # of remarks: what is left of them without numbers
     alike: dict[str, list[str]] = {}
     for name, remark in remarks:
+        if remark not in kinds:
+            kinds[remark] = EXAMPLE.sub("", remark)
         names.setdefault(remark, []).append(name)
-        alike.setdefault(EXAMPLE.sub("", remark), []).append(name)
-    lines, told = [], set()
-    different = Counter(EXAMPLE.sub("", remark) for remark in names)
+        alike.setdefault(kinds[remark], []).append(name)
+    lines, told, different = [], set(), Counter(kinds.values())
     for remark, those in names.items():
-        kind = EXAMPLE.sub("", remark)
+        kind = kinds[remark]
         if different[kind] < MANY:
             lines.append(f"{listed(those, SHOWN)}: {remark}")
         elif kind not in told:

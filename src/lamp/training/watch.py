@@ -83,11 +83,7 @@ class Watch:
 
 def _parameters(model: Module) -> dict[Parameter, str]:
     """The parameters of a model with their names, left where they lie in memory."""
-    found = {}
-    for path, module in model.named_modules():
-        for name, each in module._members(Parameter):
-            found[each] = f"{path}.{name}".lstrip(".")
-    return found
+    return {each: name for name, each in model._named(Parameter, everywhere=False)}
 
 
 def _calls_own_code(value: Any) -> bool:
